@@ -1,0 +1,48 @@
+# Two commands: `make demo` and `make test`. The environment is made once, in .venv, from envs/lock.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CORES ?= $(shell env -u OMP_NUM_THREADS nproc)
+export OMP_NUM_THREADS := 1
+export OMP_WAIT_POLICY := PASSIVE
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test bench check clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.installed ## make .venv with the pinned packages
+
+$(VENV)/.installed: envs/lock.txt pyproject.toml
+	@sh envs/check.sh $(PYTHON)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "softlabels: installing the pinned packages into $(VENV) (some minutes the first time)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c envs/lock.txt -e '.[workflow]'
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c envs/lock.txt -e '.[workflow,test]'
+	@touch $@
+
+demo: $(VENV)/.installed ## train, measure and draw everything on embedded data; ends with a report
+	snakemake --cores $(CORES) --rerun-incomplete --show-failed-logs --quiet rules --config scale=demo
+	snakemake --cores 1 --quiet all --report results/demo/report.html --config scale=demo
+	@echo "softlabels: the report is results/demo/report.html"
+
+check: $(VENV)/.installed-test ## ruff, mypy, snakefmt and snakemake --lint, without the tests
+	ruff check .
+	ruff format --check .
+	mypy
+	snakefmt --check Snakefile rules
+	snakemake --lint
+
+test: check ## all checks and tests
+	python -m pytest -n $(CORES)
+
+bench: $(VENV)/.installed-test ## ratios of speed, written to benchmarks/results/
+	python -m benchmarks
+
+clean: ## remove the environment and caches of tools; results stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .snakemake

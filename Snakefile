@@ -1,0 +1,29 @@
+# softlabels: teacher → logits cache → student grid → metrics → figures.
+# Targets: an artifact (`snakemake muller2019_fig5`), or everything (`snakemake`). Audit: `snakemake -n`.
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config.yaml"
+
+
+include: "rules/plan.smk"
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/training.smk"
+include: "rules/logits.smk"
+include: "rules/metrics.smk"
+include: "rules/figures.smk"
+
+
+report: "workflow/report/workflow.rst"
+
+
+rule all:
+    default_target: True
+    input:
+        METRICS,
+        [artifact_outputs(artifact) + trained_files(artifact) for artifact in ARTIFACTS.values()],

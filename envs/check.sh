@@ -1,0 +1,15 @@
+#!/bin/sh
+# What must be there before anything is installed; one clear line if it is not.
+python="${1:-python3}"
+missing=""
+for tool in git make g++ "$python"; do
+    command -v "$tool" >/dev/null 2>&1 || missing="$missing $tool"
+done
+if [ -z "$missing" ]; then
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || missing=" Python>=3.11"
+    "$python" -c 'import venv, ensurepip' 2>/dev/null || missing="$missing python3-venv"
+fi
+if [ -n "$missing" ]; then
+    echo "softlabels needs:$missing (on Debian: apt install git make g++ python3 python3-venv)" >&2
+    exit 1
+fi

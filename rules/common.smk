@@ -1,0 +1,69 @@
+# What rules ask of the plan: inputs, outputs, parameters.
+import shlex
+
+from softlabels.grid.expand import chain as with_teachers  # `chain` would hide one of Snakemake's own names
+from softlabels.grid.identity import dataset_id, probe_id, run_id
+from softlabels.grid.spec import to_dict
+from softlabels.files import sha256
+from softlabels.versions import PACKAGE, code_version
+
+DATASETS = {dataset_id(spec.dataset): spec.dataset for spec in PLAN.runs.values()}
+PUBLISHED = sha256(PACKAGE / "papers" / "targets.csv")
+ID = "[A-Za-z0-9_]+"  # papers and artifact names
+
+
+def data_options(wildcards):
+    """Where the original files are, from the `data:` block of the configuration."""
+    data = config.get("data") or {}
+    options = ["--root", str(data.get("root") or "data")]
+    options += ["--mirror", str(data["mirror"])] if data.get("mirror") else []
+    return shlex.join(options + (["--download"] if data.get("download") else []))
+
+
+def artifact_of(wildcards):
+    """The artifact of `<paper>/<name>`."""
+    return ARTIFACTS[f"{wildcards.paper}.{wildcards.name}"]
+
+
+def measured_files(wildcards):
+    """Logits of every member of the artifact, and its probes."""
+    artifact = artifact_of(wildcards)
+    logits = [LAYOUT.run(run_id(m.run), seed) / "logits.safetensors" for m in artifact.members for seed in m.seeds]
+    probes = [
+        LAYOUT.probe(run_id(m.run), seed, probe_id(probe))
+        for family, probe in artifact.probes
+        for m in artifact.family(family)
+        for seed in m.seeds
+    ]
+    return [ancient(path) for path in dict.fromkeys(logits + probes)]
+
+
+def artifact_digest(wildcards):
+    """Changes with anything the artifact is measured on or drawn from: published numbers and its code's versions
+    included."""
+    versions = [code_version("metrics"), code_version("figures")]
+    return digest([artifact_dict(artifact_of(wildcards)), *versions, PUBLISHED])
+
+
+def drawn_from(wildcards):
+    """What measuring an artifact wrote: tidy rows, plotted numbers, the list of inputs."""
+    return [path(wildcards.paper, wildcards.name) for path in (LAYOUT.metrics, LAYOUT.plotted, LAYOUT.inputs)]
+
+
+def artifact_outputs(artifact):
+    """What a figure or table becomes."""
+    suffixes = [".png", ".pdf", ".csv"] if artifact.kind == "figure" else [".csv", ".md"]
+    suffixes.append(".provenance.json")
+    return [LAYOUT.output(artifact.kind, artifact.paper, artifact.name, suffix) for suffix in suffixes]
+
+
+def trained_files(artifact):
+    """Everything published of an artifact's runs and their teachers. Targets ask for it, so that a deleted file is made
+    again (from the store, if it is there) although the figure drawn from it exists."""
+    return [
+        LAYOUT.run(run_id(spec), seed) / name
+        for m in artifact.members
+        for spec, seeds in with_teachers(m.run, m.seeds)
+        for seed in seeds
+        for name in RUN_FILES
+    ]

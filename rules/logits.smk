@@ -1,0 +1,45 @@
+# What trained networks say: caches of teachers' logits for students, and probes (chosen pictures) for figures.
+for pack in cache_packs(PLAN, LAYOUT):
+
+    rule:
+        name:
+            f"write_caches_{pack.name}"
+        input:
+            [ancient(path) for path in pack.inputs],
+        output:
+            pack.outputs,
+        log:
+            f"{LOGS}/caches/{pack.name}.log",
+        benchmark:
+            f"{LAYOUT.root}/benchmarks/caches/{pack.name}.tsv"
+        conda:
+            "../envs/train.yaml"
+        threads: 1
+        resources:
+            device=DEVICE,
+            gpu=GPUS,
+        shell:
+            "softlabels cache --device {resources.device} {output} > {log} 2>&1"
+
+
+for pack in probe_packs(PLAN, LAYOUT):
+
+    rule:
+        name:
+            f"evaluate_{pack.name}"
+        input:
+            [ancient(path) for path in pack.inputs],
+        output:
+            pack.outputs,
+        log:
+            f"{LOGS}/evaluate/{pack.name}.log",
+        benchmark:
+            f"{LAYOUT.root}/benchmarks/evaluate/{pack.name}.tsv"
+        conda:
+            "../envs/train.yaml"
+        threads: 1
+        resources:
+            device=DEVICE,
+            gpu=GPUS,
+        shell:
+            "softlabels evaluate --device {resources.device} {output} > {log} 2>&1"

@@ -1,0 +1,42 @@
+# Metrics of each artifact from stored logits and probes, and all of them in one tidy table.
+METRICS = f"{LAYOUT.root}/metrics.csv"
+
+
+rule measure_artifact:
+    input:
+        measured_files,
+    output:
+        rows=LAYOUT.metrics("{paper}", "{name}"),
+        plotted=LAYOUT.plotted("{paper}", "{name}"),
+        inputs=LAYOUT.inputs("{paper}", "{name}"),
+    log:
+        f"{LOGS}/measure/{{paper}}/{{name}}.log",
+    benchmark:
+        f"{LAYOUT.root}/benchmarks/measure/{{paper}}/{{name}}.tsv"
+    wildcard_constraints:
+        paper=ID,
+        name=ID,
+    conda:
+        "../envs/analysis.yaml"
+    params:
+        results=LAYOUT.root,
+        digest=artifact_digest,
+    shell:
+        "softlabels measure --results {params.results} {wildcards.paper}.{wildcards.name} > {log} 2>&1"
+
+
+rule join_metrics:
+    input:
+        [LAYOUT.metrics(a.paper, a.name) for a in ARTIFACTS.values()],
+    output:
+        METRICS,
+    log:
+        f"{LOGS}/metrics.log",
+    benchmark:
+        f"{LAYOUT.root}/benchmarks/metrics.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    params:
+        artifacts=sorted(ARTIFACTS),
+    shell:
+        "softlabels metrics --out {output} {input} > {log} 2>&1"

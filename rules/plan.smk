@@ -1,0 +1,38 @@
+# The plan: which runs and artifacts the configuration asks for, and the spec files that jobs read.
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+from softlabels.errors import SoftlabelsError
+from softlabels.grid.costs import check_cache_budget
+from softlabels.grid.expand import load_plan
+from softlabels.grid.files import artifact_dict, digest, write_plan
+from softlabels.grid.packs import cache_packs, gpus, probe_packs, training_packs
+from softlabels.layout import Layout
+
+# Rules call the `softlabels` beside the `snakemake` that runs, whether or not its environment is activated; one thread
+# per process, because jobs run side by side.
+os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+try:
+    PLAN = load_plan(config, Path.cwd())
+    check_cache_budget(PLAN)
+except SoftlabelsError as error:
+    # One sentence instead of a traceback; Snakemake prints a WorkflowError as it is.
+    raise WorkflowError(str(error)) from None
+
+LAYOUT = Layout(Path("results") / PLAN.scale)
+LOGS = f"logs/{PLAN.scale}"
+DEVICE = config.get("device", "auto")
+GPUS = gpus(DEVICE)
+RUN_FILES = LAYOUT.RUN_FILES
+ARTIFACTS = PLAN.artifacts
+
+
+# Not a rule: the specs of a changed plan must not count as news for jobs whose own runs are the same.
+# Never in a dry run, which writes nothing.
+onstart:
+    write_plan(PLAN, LAYOUT.root / "specs")

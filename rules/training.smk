@@ -1,0 +1,27 @@
+# Networks, teachers and students alike: one rule per pack, whose job trains its members one after another in one
+# process. A member that the store already holds is only published again.
+#
+# Inputs are `ancient` here and downstream: their names hash all that decides their content, so a file that exists is
+# the right one, and a pack that runs for one missing member does not make its neighbours' consumers run again.
+for pack in training_packs(PLAN, LAYOUT):
+
+    rule:
+        name:
+            f"train_{pack.name}"
+        input:
+            [ancient(path) for path in pack.inputs],
+        output:
+            records=pack.outputs,
+            others=[record.with_name(name) for record in pack.outputs for name in RUN_FILES if name != record.name],
+        log:
+            f"{LOGS}/train/{pack.name}.log",
+        benchmark:
+            f"{LAYOUT.root}/benchmarks/train/{pack.name}.tsv"
+        conda:
+            "../envs/train.yaml"
+        threads: 1
+        resources:
+            device=DEVICE,
+            gpu=GPUS,
+        shell:
+            "softlabels train --device {resources.device} {output.records} > {log} 2>&1"

@@ -1,0 +1,14 @@
+"""softlabels: label smoothing and knowledge distillation, four papers as one pipeline.
+
+`softlabels.load("results/demo")` gives metrics, specs and logits to a notebook.
+"""
+
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    if name == "load":  # lazily: the grid and the audit must not wait for pandas
+        from softlabels.notebook import load
+
+        return load
+    raise AttributeError(f"module 'softlabels' has no attribute {name!r}")

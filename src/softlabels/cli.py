@@ -1,0 +1,270 @@
+"""The `softlabels` command: each rule of the workflow calls one of these, and so can you."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from softlabels.errors import EXIT_ERROR, EXIT_RERUN, EXIT_USAGE, SoftlabelsError, SpecError
+from softlabels.layout import Layout
+
+Arguments = argparse.Namespace
+
+
+def _config(arguments: Arguments) -> dict[str, Any]:
+    """The configuration file with `--scale` on top."""
+    from softlabels.grid.config import read_yaml
+
+    config = read_yaml(Path(arguments.config)) or {}
+    if not isinstance(config, dict):
+        raise SpecError(f"{arguments.config} must hold keys with values, not {type(config).__name__}")
+    return config | ({"scale": arguments.scale} if arguments.scale else {})
+
+
+def _plan(arguments: Arguments, **options: Any) -> Any:
+    from softlabels.grid.expand import load_plan
+
+    return load_plan(_config(arguments) | options, Path.cwd())
+
+
+def _layout(plan: Any) -> Layout:
+    return Layout(Path("results") / plan.scale)
+
+
+def specs(arguments: Arguments) -> None:
+    """Expand the grids and write the spec of every run, probe and artifact (`results/<scale>/specs/`)."""
+    from softlabels.grid.files import write_plan
+
+    plan = _plan(arguments)
+    write_plan(plan, _layout(plan).root / "specs")
+
+
+def audit(arguments: Arguments) -> None:
+    """What would run, what is done, what it costs: trainings, device hours, cache bytes. It needs no data."""
+    from softlabels.grid.audit import audit as run_audit
+    from softlabels.grid.audit import render
+    from softlabels.grid.costs import check_cache_budget
+
+    plan = _plan(arguments)
+    report = run_audit(plan, Path.cwd())
+    print(json.dumps(report, indent=1) if arguments.json else render(report))
+    check_cache_budget(plan)
+
+
+def show(arguments: Arguments) -> None:
+    """All about one run: its spec, its seeds, where its files are, who needs it. The id may be shortened."""
+    from softlabels.inspect import show as show_run
+
+    plan = _plan(arguments)
+    print(show_run(plan, _layout(plan), arguments.run))
+
+
+def gc(arguments: Arguments) -> None:
+    """List what no current grid needs in the store and caches; remove it with --remove."""
+    from softlabels.inspect import collect_garbage
+
+    plan = _plan(arguments, variants=True)  # a labelled variant is not garbage because it is not asked for now
+    print(collect_garbage(plan, _layout(plan), remove=arguments.remove))
+
+
+def data(arguments: Arguments) -> None:
+    """Prepare a data set once: memory-mapped arrays and a manifest, from local files or downloaded."""
+    from softlabels.data.prepare import prepare
+    from softlabels.grid.parse import from_dict
+    from softlabels.grid.spec import DatasetSpec
+
+    spec = from_dict(DatasetSpec, json.loads(arguments.dataset), "dataset")
+    root = arguments.root.expanduser() if arguments.root else None
+    prepare(spec, arguments.out, root=root, mirror=arguments.mirror, download=arguments.download)
+
+
+def fingerprint(arguments: Arguments) -> None:
+    """Print the fingerprint of an image folder, for dataset.sha256: results then belong to these very pictures."""
+    from softlabels.data.folder import fingerprint_folder
+
+    print(fingerprint_folder(arguments.folder))
+
+
+def _jobs(arguments: Arguments) -> tuple[Any, list[tuple[str, int, str]]]:
+    """A worker, and (id, seed, file stem) of each output that is asked for."""
+    from softlabels.training.device import configure
+    from softlabels.training.job import Worker
+
+    kinds = {"train": "runs", "cache": "cache", "evaluate": "probes"}
+    parsed = [Layout.parse(path, kinds[arguments.command]) for path in arguments.outputs]
+    if len({layout for layout, *_ in parsed}) > 1:
+        raise SpecError("all outputs of one command must lie below the same results/<scale>")
+    worker = Worker(parsed[0][0], configure(arguments.device), getattr(arguments, "checkpoint_seconds", 60.0))
+    return worker, [(name, seed, stem) for _, name, seed, stem in parsed]
+
+
+def train(arguments: Arguments) -> None:
+    """Train runs: each seed once, resumed where it stopped, published from the store when it is already there."""
+    from softlabels.training import job
+
+    worker, outputs = _jobs(arguments)
+    job.train(worker, [(run, seed) for run, seed, _ in outputs])
+
+
+def cache(arguments: Arguments) -> None:
+    """Write caches of teachers' logits for students; with --check, recompute random rows of existing ones instead."""
+    from softlabels.training import job
+
+    worker, outputs = _jobs(arguments)
+    if not arguments.check:
+        job.cache(worker, [(name, seed) for name, seed, _ in outputs])
+        return
+    for name, seed, _ in outputs:
+        worst = job.check_logits(worker, name, seed, arguments.check)
+        print(f"{name} seed {seed}: largest difference {worst:.2g} of the largest logit")
+
+
+def evaluate(arguments: Arguments) -> None:
+    """Write what trained networks say about chosen pictures: logits or features, on clean or augmented views."""
+    from softlabels.training.probes import ask
+
+    worker, outputs = _jobs(arguments)
+    for run, seed, probe in outputs:
+        ask(worker, run, seed, probe)
+
+
+def _artifact_job(function: str) -> Callable[[Arguments], None]:
+    def call(arguments: Arguments) -> None:
+        from softlabels.figures import make
+        from softlabels.grid.files import read_artifact
+
+        artifact = read_artifact(arguments.results / "specs", arguments.artifact)
+        getattr(make, function)(artifact, Layout(arguments.results), arguments.results.name)
+
+    return call
+
+
+measure = _artifact_job("measure_artifact")
+measure.__doc__ = "Compute the metrics of one artifact from stored logits and probes (tidy rows and plotted numbers)."
+figure = _artifact_job("draw_artifact")
+figure.__doc__ = "Draw one figure or write one table from its measured numbers."
+
+
+def metrics(arguments: Arguments) -> None:
+    """Join the tidy rows of all artifacts into one metrics.csv."""
+    from softlabels.figures.make import merge_metrics
+
+    merge_metrics(arguments.tables, arguments.out)
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", default="config.yaml", help="configuration file (default: config.yaml)")
+    parser.add_argument("--scale", help="demo or paper, instead of what the configuration says")
+
+
+def _add_results(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=Path("results/demo"),
+        help="folder of one scale (default: results/demo)",
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="softlabels", description="Label smoothing and knowledge distillation, reproduced and extended."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+
+    def add(function: Callable[[Arguments], None], name: str, example: str) -> argparse.ArgumentParser:
+        text = (function.__doc__ or "").strip()
+        command = commands.add_parser(
+            name,
+            help=re.split(r"[.:;](?:\s|$)", text)[0],
+            description=text,
+            epilog=f"example: {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.set_defaults(function=function)
+        return command
+
+    command = add(audit, "audit", "softlabels audit --scale paper")
+    _add_config(command)
+    command.add_argument("--json", action="store_true", help="machine-readable")
+
+    command = add(show, "show", "softlabels show digits.small_cnn.hard")
+    _add_config(command)
+    command.add_argument("run", help="run id, or the beginning of one")
+
+    command = add(gc, "gc", "softlabels gc --remove")
+    _add_config(command)
+    command.add_argument("--remove", action="store_true", help="delete what is listed")
+
+    command = add(specs, "specs", "softlabels specs --scale paper")
+    _add_config(command)
+
+    command = add(data, "data", """softlabels data '{"name": "digits"}' --out results/data/digits""")
+    command.add_argument("dataset", help="the data set as in a grid, as JSON")
+    command.add_argument("--out", type=Path, required=True, help="folder of the prepared arrays")
+    command.add_argument("--root", type=Path, help="folder with the original files")
+    command.add_argument("--mirror", help="base URL to download from instead of the official one")
+    command.add_argument("--download", action="store_true", help="fetch missing files")
+
+    command = add(fingerprint, "fingerprint", "softlabels fingerprint data/birds")
+    command.add_argument("folder", type=Path, help="folder with train/<class>/…")
+
+    trainers: tuple[tuple[Callable[[Arguments], None], str, str], ...] = (
+        (train, "train", "runs/<run id>/seed<k>/run.json"),
+        (cache, "cache", "cache/<cache id>/seed<k>/manifest.json"),
+        (evaluate, "evaluate", "probes/<run id>/seed<k>/<probe id>.safetensors"),
+    )
+    for function, name, form in trainers:
+        command = add(function, name, f"softlabels {name} results/demo/{form}   (paths as a dry run prints them)")
+        command.add_argument("outputs", nargs="+", type=Path, help=f"what to make: results/<scale>/{form}")
+        command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:<n> (default: auto)")
+        if name == "train":
+            command.add_argument(
+                "--checkpoint-seconds", type=float, default=60.0, help="seconds between two checkpoints (default: 60)"
+            )
+        if name == "cache":
+            command.add_argument("--check", type=int, metavar="N", help="recompute N random rows and compare")
+
+    for artifact_function, name in ((measure, "measure"), (figure, "figure")):
+        command = add(artifact_function, name, f"softlabels {name} --results results/demo muller2019.fig5")
+        _add_results(command)
+        command.add_argument("artifact", help="artifact id, as muller2019.fig5")
+
+    command = add(metrics, "metrics", "softlabels metrics --out metrics.csv results/demo/metrics/muller2019/*.csv")
+    command.add_argument("tables", type=Path, nargs="+", help="tidy tables of artifacts")
+    command.add_argument("--out", type=Path, required=True, help="the joined table")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; a failure that the user can mend is one line on stderr."""
+    arguments = _parser().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # a log can be followed while it is written
+    try:
+        arguments.function(arguments)
+    except SoftlabelsError as error:
+        print(f"softlabels {arguments.command}: {error}", file=sys.stderr)
+        return error.exit_code
+    except json.JSONDecodeError as error:
+        print(f"softlabels {arguments.command}: the JSON given is not valid ({error})", file=sys.stderr)
+        return EXIT_USAGE
+    except BrokenPipeError:
+        return 0
+    except KeyboardInterrupt:
+        print(f"softlabels {arguments.command}: interrupted; run the same command again", file=sys.stderr)
+        return EXIT_RERUN
+    except OSError as error:  # a disk, a permission: the file's name and the system's own words are the message
+        print(f"softlabels {arguments.command}: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        return EXIT_ERROR
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

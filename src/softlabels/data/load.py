@@ -1,0 +1,120 @@
+"""Prepared data as memory-mapped arrays, and their check."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from softlabels.errors import DataError, SoftlabelsError
+from softlabels.files import read_json, sha256
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Prepared data; the arrays are read-only memory maps."""
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    def images(self, split: str) -> NDArray[np.uint8]:
+        """`[N, C, H, W]`, 0–255."""
+        return self._array(split, "images")
+
+    def labels(self, split: str) -> NDArray[np.int64]:
+        """`[N]`, class indices."""
+        return self._array(split, "labels")
+
+    def ids(self, split: str) -> NDArray[np.int64]:
+        """`[N]`: index of each example in the original order of the split it comes from."""
+        return self._array(split, "ids")
+
+    @property
+    def num_classes(self) -> int:
+        return int(self.manifest["num_classes"])
+
+    @cached_property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        channels, height, width = self.manifest["shape"]
+        return channels, height, width
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(self.manifest["class_names"])
+
+    @cached_property
+    def mean(self) -> tuple[float, ...]:
+        """Per channel, on the [0, 1] scale."""
+        return tuple(self.manifest["mean"])
+
+    @cached_property
+    def std(self) -> tuple[float, ...]:
+        """Per channel, on the [0, 1] scale."""
+        return tuple(self.manifest["std"])
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the checksums of all arrays."""
+        return str(self.manifest["fingerprint"])
+
+    def _array(self, split: str, kind: str) -> NDArray[Any]:
+        path = self.folder / f"{split}_{kind}.npy"
+        try:
+            array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} cannot be read ({error}); delete {self.folder} and run again") from None
+        return array
+
+
+def open_data(folder: Path) -> Data:
+    """Open what `prepare` has written, after a check of sizes, shapes and labels (no full checksums).
+
+    Raises:
+        DataError: an array is missing, truncated or does not fit the manifest.
+    """
+    try:
+        manifest = read_json(folder / "manifest.json")
+        data = Data(folder, manifest)
+        names = damaged(folder, manifest)
+        classes, shape = data.num_classes, data.shape
+    except (SoftlabelsError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{folder} holds no prepared data ({error}); delete {folder} and run again") from None
+    if names:
+        raise DataError(f"{folder / names[0]} is missing or truncated; delete {folder} and run again")
+    for split in SPLITS:
+        images, labels = data.images(split), data.labels(split)
+        if images.shape != (len(labels), *shape) or len(data.ids(split)) != len(labels):
+            raise DataError(f"{folder}: the arrays of {split} do not fit each other; delete {folder} and run again")
+        if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+            raise DataError(
+                f"{folder / f'{split}_labels.npy'} has labels from {labels.min()} to {labels.max()}, "
+                f"the manifest declares {classes} classes; delete {folder} and run again"
+            )
+    return data
+
+
+def damaged(folder: Path, manifest: dict[str, Any]) -> list[str]:
+    """The arrays whose file is missing or of another size than the manifest says."""
+    return [
+        name
+        for name, array in manifest["arrays"].items()
+        if not (folder / name).is_file() or (folder / name).stat().st_size != array["bytes"]
+    ]
+
+
+def verify(folder: Path) -> None:
+    """Compare every array's checksum with the manifest.
+
+    Raises:
+        DataError: an array was changed; names it.
+    """
+    for name, array in open_data(folder).manifest["arrays"].items():
+        if sha256(folder / name) != array["sha256"]:
+            raise DataError(f"{folder / name} was changed after it was written; delete {folder} and run again")

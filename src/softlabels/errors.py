@@ -1,0 +1,29 @@
+"""Errors that a user can mend: one sentence that names the file or key and the way out."""
+
+from __future__ import annotations
+
+EXIT_ERROR = 1
+EXIT_USAGE = 2
+EXIT_RERUN = 75  # stopped with saved state: run the same command again
+
+
+class SoftlabelsError(Exception):
+    """A failure with a cause outside the code; the command line prints it as one line."""
+
+    exit_code = EXIT_ERROR
+
+
+class SpecError(SoftlabelsError):
+    """A grid, scale or configuration that cannot be used; the message names file and key."""
+
+    exit_code = EXIT_USAGE
+
+
+class DataError(SoftlabelsError):
+    """Data that are missing, damaged or of another shape than declared."""
+
+
+class Stopped(SoftlabelsError):
+    """Training was asked to stop and has saved its state."""
+
+    exit_code = EXIT_RERUN

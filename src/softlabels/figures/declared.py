@@ -1,0 +1,137 @@
+"""What each drawing module can be asked for, checked when the plan is made: before anything is trained.
+
+Imports neither pandas nor matplotlib, so that a dry run can call it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from softlabels.errors import SpecError
+from softlabels.figures import roles
+from softlabels.grid.plan import Artifact
+from softlabels.grid.spec import teacher_of
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A module of `softlabels.figures`: figures have its `draw`, tables its `table`."""
+
+    kinds: tuple[str, ...]
+    options: tuple[str, ...] = ()
+    """Keys of an artifact's `options` that it reads."""
+    labels_only: bool = False
+    """Shows networks trained on labels, without a teacher."""
+
+
+DRAWINGS: Mapping[str, Drawing] = {
+    "calibration_table": Drawing(("table",), ("compare_with",), labels_only=True),
+    "compare_table": Drawing(("table",), ("compare_with",)),
+    "distillation_grid": Drawing(("figure", "table"), ("checkpoint",)),
+    "information": Drawing(("figure",), labels_only=True),
+    "projection": Drawing(("figure",), ("rows",), labels_only=True),
+    "reliability": Drawing(("figure",), labels_only=True),
+    "smoothing_curves": Drawing(("figure",)),
+}
+ROW_KEYS = ("family", "dataset", "classes", "names")
+"""Keys of an entry of `options.rows` of a projection."""
+
+
+def check(artifact: Artifact) -> None:
+    """Refuse an artifact that its drawing module could not measure or draw.
+
+    Raises:
+        SpecError: naming the artifact and the key.
+    """
+    where = f"artifact {artifact.id}:"
+    drawing = DRAWINGS.get(artifact.draw)
+    if drawing is None:
+        raise SpecError(f"{where} draw must be one of {', '.join(DRAWINGS)}, not {artifact.draw!r}")
+    if artifact.kind not in drawing.kinds:
+        raise SpecError(f"{where} draw: {artifact.draw} makes no {artifact.kind}; use kind: {drawing.kinds[0]}")
+    for key in artifact.options:
+        if key not in drawing.options:
+            known = f"its options are {', '.join(drawing.options)}" if drawing.options else "it has none"
+            raise SpecError(f"{where} options.{key}: {artifact.draw} has no such option; {known}")
+    if drawing.labels_only and (distilled := roles.distilled(artifact)):
+        raise SpecError(
+            f"{where} {artifact.draw} shows networks trained on labels, and those of {distilled[0].family} "
+            "have a teacher; take the family out of families"
+        )
+    _check_splits(artifact, where)
+    if artifact.options.get("checkpoint", "last") not in ("last", "best"):
+        raise SpecError(f"{where} options.checkpoint must be last or best, not {artifact.options['checkpoint']!r}")
+    special = {"projection": _check_projection, "information": _check_information, "smoothing_curves": _check_curves}
+    if artifact.draw in special:
+        special[artifact.draw](artifact, where)
+
+
+def _check_splits(artifact: Artifact, where: str) -> None:
+    """The paper's numbers name a data set, not a family: its families must agree which split they are of."""
+    found: dict[str | None, str] = {}
+    for member in artifact.members:
+        name = dict(member.published).get("dataset")
+        if found.setdefault(name, roles.reported_on(member)) != roles.reported_on(member):
+            raise SpecError(f"{where} the families of {name} differ in published.reported_on; give them one value")
+
+
+def _check_projection(artifact: Artifact, where: str) -> None:
+    rows = artifact.options.get("rows")
+    if not isinstance(rows, list | tuple) or not rows:
+        raise SpecError(f"{where} options.rows must list the rows of panels, each with its three classes")
+    for number, entry in enumerate(rows):
+        _check_row(artifact, entry, f"{where} options.rows[{number}]")
+
+
+def _check_row(artifact: Artifact, entry: Any, where: str) -> None:
+    if not isinstance(entry, Mapping) or not _three(entry.get("classes")):
+        raise SpecError(f"{where}.classes must name three class indices")
+    if unknown := [key for key in entry if key not in ROW_KEYS]:
+        raise SpecError(f"{where} has no key {unknown[0]!r}; allowed: {', '.join(ROW_KEYS)}")
+    if not _three(entry.get("names", entry["classes"])):
+        raise SpecError(f"{where}.names must name the three classes")
+    members = roles.of_row(artifact, entry)
+    if not members:
+        raise SpecError(f"{where} selects no member; check its family and dataset")
+    for family in dict.fromkeys(member.family for member in members):
+        probes = roles.feature_probes(artifact, family)
+        if "train" not in probes or len(probes) != 2:
+            raise SpecError(
+                f"{where}: family {family} needs two probes of what: features, one of split: train and one of val "
+                "or test"
+            )
+        for split, probe in probes.items():
+            if probe.classes is not None and (absent := set(entry["classes"]) - set(probe.classes)):
+                raise SpecError(f"{where}.classes: {min(absent)} is not in the {split} probe of {family}")
+
+
+def _three(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 3
+
+
+def _check_information(artifact: Artifact, where: str) -> None:
+    if not artifact.probes:
+        raise SpecError(f"{where} information needs probes: of two classes, with at least 3 views, at milestones")
+    for family, probe in artifact.probes:
+        if probe.classes is None or len(probe.classes) != 2 or probe.views < 3 or probe.checkpoints != "milestones":
+            raise SpecError(
+                f"{where} the probe of {family} needs two classes, at least 3 views and checkpoints: milestones"
+            )
+
+
+def _check_curves(artifact: Artifact, where: str) -> None:
+    for member in roles.distilled(artifact):
+        if roles.temperature_of(member.run) == float("inf"):
+            raise SpecError(
+                f"{where} γ of family {member.family} is not defined: logit matching has no temperature; "
+                "take the family out of families"
+            )
+        if roles.taught_by(artifact, member) is None:
+            teacher = teacher_of(member.run)
+            assert teacher is not None
+            raise SpecError(
+                f"{where} γ of family {member.family} needs its teacher, at its last checkpoint (here: "
+                f"{teacher.checkpoint}), in a family of the artifact with a probe of split: train"
+            )

@@ -1,0 +1,130 @@
+"""What a member is in its artifact, read from its spec: no drawing module depends on the names of families."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from softlabels.errors import SpecError
+from softlabels.grid.plan import Artifact, Member, Probe
+from softlabels.grid.spec import Distill, Hard, LogitMatch, RunSpec, Smooth, teacher_of
+
+
+def alpha_of(run: RunSpec) -> float:
+    """α of the labels a network is trained on: 0 for hard labels.
+
+    Raises:
+        SpecError: the network is not trained on labels alone.
+    """
+    if isinstance(run.targets, Smooth):
+        return run.targets.alpha
+    if isinstance(run.targets, Hard):
+        return 0.0
+    raise SpecError(f"a run with targets.kind: {run.targets.kind} has no label smoothing α")
+
+
+def teacher_alpha(run: RunSpec) -> float | None:
+    """α of a distilled run's teacher; None where the teacher is not a network trained on labels here."""
+    teacher = teacher_of(run)
+    if teacher is None or not isinstance(teacher.run, RunSpec) or teacher_of(teacher.run) is not None:
+        return None
+    return alpha_of(teacher.run)
+
+
+def temperature_of(run: RunSpec) -> float | None:
+    """T of a distilled run: infinite for logit matching, None without a teacher."""
+    if isinstance(run.targets, Distill):
+        return run.targets.temperature
+    return float("inf") if isinstance(run.targets, LogitMatch) else None
+
+
+def distilled(artifact: Artifact) -> tuple[Member, ...]:
+    """The members that learn from a teacher."""
+    return tuple(m for m in artifact.members if teacher_of(m.run) is not None)
+
+
+def teachers(artifact: Artifact) -> tuple[Member, ...]:
+    """The families trained on labels of which at least one member teaches another member."""
+    taught = {teacher.run for m in distilled(artifact) if (teacher := teacher_of(m.run)) is not None}
+    families = {m.family for m in artifact.members if m.run in taught}
+    return tuple(m for m in artifact.members if m.family in families and teacher_of(m.run) is None)
+
+
+def baselines(artifact: Artifact) -> tuple[Member, ...]:
+    """The students' network trained on labels alone; where students and teachers are one network, the teachers."""
+    students = {(m.run.dataset, m.run.model) for m in distilled(artifact)}
+    alone = [m for m in artifact.members if teacher_of(m.run) is None]
+    taught = {(m.family, m.run) for m in teachers(artifact)}
+    own = tuple(m for m in alone if (m.run.dataset, m.run.model) in students and (m.family, m.run) not in taught)
+    return own or tuple(m for m in alone if (m.run.dataset, m.run.model) in students)
+
+
+def taught_by(artifact: Artifact, student: Member) -> tuple[Member, Probe] | None:
+    """A student's teacher among the members, and its probe of the training split: what γ is measured on.
+
+    None where there is none, or where the teacher is not taken at its last checkpoint.
+    """
+    teacher = teacher_of(student.run)
+    if teacher is None or teacher.checkpoint != "last":
+        return None
+    found = (
+        (member, probe)
+        for member in artifact.members
+        if member.run == teacher.run
+        for family, probe in artifact.probes
+        if family == member.family and probe.split == "train" and probe.checkpoints == "last"
+    )
+    return next(found, None)
+
+
+def feature_probes(artifact: Artifact, family: str) -> dict[str, Probe]:
+    """Split → the family's first probe of features there, training first."""
+    found: dict[str, Probe] = {}
+    for name, probe in artifact.probes:
+        if name == family and probe.what == "features" and probe.checkpoints == "last":
+            found.setdefault(probe.split, probe)
+    return dict(sorted(found.items(), key=lambda item: item[0] != "train"))
+
+
+def of_row(artifact: Artifact, entry: Mapping[str, Any]) -> list[Member]:
+    """The networks of one entry of `options.rows`, by α; its `dataset` is the paper's name or the one trained on."""
+    found = [
+        m
+        for m in artifact.members
+        if entry.get("family") in (None, m.family)
+        and entry.get("dataset") in (None, dict(m.published).get("dataset"), data_name(m.run))
+    ]
+    return sorted(found, key=lambda m: alpha_of(m.run))
+
+
+def reported_on(member: Member) -> str:
+    """Our split that the paper's `val` is: test for ImageNet, whose official validation set is our test split."""
+    return dict(member.published).get("reported_on", "val")
+
+
+def data_name(run: RunSpec) -> str:
+    """The name of the data set, of an image folder its last part."""
+    return Path(run.dataset.path).name if run.dataset.path else run.dataset.name
+
+
+def facets(members: Iterable[Member]) -> dict[str, list[Member]]:
+    """Members by title (`title`), in order."""
+    found: dict[str, list[Member]] = {}
+    for member in members:
+        found.setdefault(title(member), []).append(member)
+    return found
+
+
+def title(member: Member) -> str:
+    """`digits / mlp (for cifar10 / alexnet)`: what was trained, and the paper's names where they differ."""
+    names = dict(member.published)
+    own = (data_name(member.run), member.run.model.name)
+    paper = (names.get("dataset") or own[0], names.get("student") or own[1])
+    return " / ".join(own) + (f"\n(for {' / '.join(paper)})" if paper != own else "")
+
+
+def line_name(member: Member) -> str:
+    """How a network trained on labels is called in a legend."""
+    alpha = alpha_of(member.run)
+    return "hard labels" if alpha == 0 else f"label smoothing, α = {alpha:g}"

@@ -1,0 +1,108 @@
+"""What a scale asks for: artifacts, the runs behind them, and what is measured on those runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from softlabels.errors import SpecError
+from softlabels.grid.spec import RunSpec
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a trained network says about chosen pictures, beyond its logits on val and test.
+
+    The file of a probe (`Layout.probe`) is safetensors with `labels [M]`, `ids [M]`, and for each
+    checkpoint c ("last", or "step<n>" for milestones): `logits/c [M, V, K]`; with `what: features` also
+    `features/c [M, V, d]`, `head.weight/c [K, d]`, `head.bias/c [K]`. V = max(views, 1); views 0 is the
+    unchanged picture.
+    """
+
+    split: Literal["train", "val", "test"] = "train"
+    what: Literal["logits", "features"] = "logits"
+    classes: tuple[int, ...] | None = None
+    """Class indices; None: all."""
+    per_class: int | None = None
+    """The first so many examples of each class, in stored order; None: all."""
+    views: int = 0
+    checkpoints: Literal["last", "milestones"] = "last"
+
+
+@dataclass(frozen=True)
+class Member:
+    """A run in its place in an artifact: the family that declared it and its values on the family's axes."""
+
+    family: str
+    values: tuple[tuple[str, Any], ...]
+    run: RunSpec
+    seeds: tuple[int, ...]
+    published: tuple[tuple[str, str], ...]
+    """The paper's names: dataset, student, and teacher if any (what a scale may have replaced)."""
+
+    def value(self, axis: str, default: Any = None) -> Any:
+        """The value on one axis of the family."""
+        return dict(self.values).get(axis, default)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One figure or table of a paper: `muller2019.fig5` ↔ target `muller2019_fig5`."""
+
+    id: str
+    title: str
+    kind: Literal["figure", "table"]
+    draw: str
+    """Module of `softlabels.figures` that measures and draws it."""
+    members: tuple[Member, ...]
+    probes: tuple[tuple[str, Probe], ...]
+    """(family, probe): measured on every member of the family."""
+    options: Mapping[str, Any]
+    """What the drawing module reads: class triples, reference temperatures, …"""
+    notes: tuple[str, ...]
+    """Substitutions and thinned axes, said on the face of the artifact."""
+    variants: tuple[str, ...] = ()
+    """Discrepancy ids (reference register) whose default or variant this artifact runs."""
+
+    @property
+    def paper(self) -> str:
+        return self.id.split(".")[0]
+
+    @property
+    def name(self) -> str:
+        return self.id.split(".", 1)[1]
+
+    @property
+    def target(self) -> str:
+        return self.id.replace(".", "_")
+
+    def family(self, name: str) -> tuple[Member, ...]:
+        """The members of one family, in the order of its axes.
+
+        Raises:
+            SpecError: the artifact has no such family.
+        """
+        found = tuple(m for m in self.members if m.family == name)
+        if not found:
+            raise SpecError(f"artifact {self.id} has no family {name!r}")
+        return found
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All artifacts of a scale; runs are shared by identity."""
+
+    scale: str
+    artifacts: Mapping[str, Artifact]
+    runs: Mapping[str, RunSpec]
+    """Run id → spec, teachers included, teachers before their students."""
+    seeds: Mapping[str, tuple[int, ...]]
+    """Run id → every seed that some artifact or student needs."""
+    block: int
+    """Seeds of one run that one job trains."""
+    pack: int
+    """Blocks that one job trains, one after another (start-up is paid once)."""
+    flops_per_second: float
+    """Assumed rate of the scale's device where no benchmark is recorded (audit only)."""
+    max_cache_bytes: int | None = None

@@ -1,0 +1,87 @@
+"""Look into the store: all about one run, and what no current grid needs. No torch."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from softlabels.errors import SpecError
+from softlabels.grid.costs import forward_flops
+from softlabels.grid.identity import dataset_id, needed_cache, run_id
+from softlabels.grid.plan import Plan
+from softlabels.grid.spec import RunSpec, teacher_of, to_dict
+from softlabels.layout import Layout
+from softlabels.store import at_work, finished
+
+
+def show(plan: Plan, layout: Layout, beginning: str) -> str:
+    """A readable page about the one run whose id begins so.
+
+    Raises:
+        SpecError: no run, or several, begin so.
+    """
+    found = [name for name in plan.runs if name.startswith(beginning)]
+    if len(found) != 1:
+        names = found or list(plan.runs)
+        listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        raise SpecError(f"{len(found)} runs of scale {plan.scale} begin with {beginning!r}; choose of {listed}")
+    name = found[0]
+    spec, teacher, need = plan.runs[name], teacher_of(plan.runs[name]), needed_cache(plan.runs[name])
+    page = to_dict(spec)
+    if teacher is not None and isinstance(teacher.run, RunSpec):
+        page["targets"]["teacher"]["run"] = run_id(teacher.run)
+    flops = forward_flops(spec)
+    wanted = [a.target for a in plan.artifacts.values() if any(run_id(m.run) == name for m in a.members)]
+    taught = [n for n, other in plan.runs.items() if (t := teacher_of(other)) and t.run == spec]
+    seeds = {
+        seed: "missing" if (record := finished(layout.store(name, seed))) is None else _outcome(record)
+        for seed in plan.seeds[name]
+    }
+    facts = {
+        "run": name,
+        "artifacts": wanted,
+        "teaches": taught,
+        "data": str(layout.data(dataset_id(spec.dataset))),
+        "store": str(layout.store(name, 0).parent),
+        "cache": f"{layout.cache(need.id, 0).parent} ({need.bytes:,} bytes a seed)" if need else None,
+        "forward_flops_per_picture": flops,
+        "seeds": seeds,
+        "spec": page,
+    }
+    return yaml.safe_dump({k: v for k, v in facts.items() if v}, sort_keys=False, allow_unicode=True).rstrip()
+
+
+def _outcome(record: dict[str, object]) -> str:
+    spent = f"{record['steps']} steps in {record['seconds']} s on {record['device']}"
+    return f"finished, {spent}, best at {record['best_step']}"
+
+
+def collect_garbage(plan: Plan, layout: Layout, remove: bool) -> str:
+    """List (with `remove`: delete) what no artifact of the plan needs, but for folders a job is at work in."""
+    caches = {need.id for spec in plan.runs.values() if (need := needed_cache(spec))}
+    unneeded = [
+        *_others(layout.root / "store", set(plan.runs)),
+        *_others(layout.root / "runs", set(plan.runs)),
+        *_others(layout.root / "probes", set(plan.runs)),
+        *_others(layout.root / "cache", caches),
+    ]
+    lines = [f"{_size(path):>15,} bytes  {path}" for path in unneeded]
+    if remove:
+        for path in unneeded:
+            shutil.rmtree(path)
+    total = "removed" if remove else "not needed by any current grid; --remove deletes them"
+    return "\n".join([*lines, f"{len(unneeded)} folders {total}"])
+
+
+def _others(folder: Path, needed: set[str]) -> Iterator[Path]:
+    if folder.exists():
+        for path in sorted(folder.iterdir()):
+            if path.is_dir() and path.name not in needed and not any(map(at_work, path.glob("seed*"))):
+                yield path
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,73 @@
+"""Where everything of one scale lies; the only place that knows paths below `results/`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from softlabels.errors import SpecError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths below `results/<scale>` (root) and the prepared data beside it.
+
+    `store/` is the truth (content-addressed, never a declared output); `runs/` and `cache/` are
+    published from it by hard link.
+    """
+
+    root: Path
+
+    # Declared outputs of a training: (name in the store, same name when published).
+    RUN_FILES = ("run.json", "history.csv", "weights.safetensors", "logits.safetensors")
+
+    def spec(self, run: str) -> Path:
+        return self.root / "specs" / f"{run}.json"
+
+    def data(self, dataset_id: str) -> Path:
+        """Prepared data are shared by scales."""
+        return self.root.parent / "data" / dataset_id
+
+    def store(self, run: str, seed: int) -> Path:
+        return self.root / "store" / run / f"seed{seed}"
+
+    def run(self, run: str, seed: int) -> Path:
+        return self.root / "runs" / run / f"seed{seed}"
+
+    def cache(self, cache: str, seed: int | str) -> Path:
+        """Published cache: `manifest.json` and shards."""
+        return self.root / "cache" / cache / f"seed{seed}"
+
+    def probe(self, run: str, seed: int, probe: str) -> Path:
+        return self.root / "probes" / run / f"seed{seed}" / f"{probe}.safetensors"
+
+    def metrics(self, paper: str, name: str) -> Path:
+        """Tidy rows of one artifact."""
+        return self.root / "metrics" / paper / f"{name}.csv"
+
+    def plotted(self, paper: str, name: str) -> Path:
+        """The numbers a figure draws, beside its tidy rows."""
+        return self.root / "metrics" / paper / f"{name}.plotted.csv"
+
+    def inputs(self, paper: str, name: str) -> Path:
+        """Which files an artifact was measured on, with their checksums, and which were missing."""
+        return self.root / "metrics" / paper / f"{name}.inputs.json"
+
+    def output(self, kind: str, paper: str, name: str, suffix: str) -> Path:
+        """`figures/muller2019/fig5.pdf`; kind is `figure` or `table`."""
+        return self.root / f"{kind}s" / paper / f"{name}{suffix}"
+
+    @classmethod
+    def parse(cls, path: Path, kind: str) -> tuple[Layout, str, int, str]:
+        """(layout, run or cache id, seed, file stem) of a file below `<kind>/`: `runs`, `cache` or `probes`.
+
+        Raises:
+            SpecError: a path of another form.
+        """
+        try:
+            what, name, seed = path.parts[-4:-1]
+            if what == kind and seed.startswith("seed"):
+                return cls(path.parents[3]), name, int(seed.removeprefix("seed")), path.stem
+        except ValueError:
+            pass
+        raise SpecError(f"{path} is not of the form results/<scale>/{kind}/<id>/seed<k>/<file>")

@@ -1,0 +1,103 @@
+"""Reliability table, expected calibration error (ECE) and temperature scaling (Müller Sec. 3)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.optimize import minimize_scalar
+
+from softlabels.errors import SpecError
+from softlabels.metrics.arrays import Floats, checked, checked_temperature
+from softlabels.metrics.classification import nll
+
+TEMPERATURES = (0.05, 20.0)
+"""Where the likelihood criterion searches T; with no wrong (or no right) answer the best T is a bound."""
+GRID = np.arange(1, 101) / 10
+"""Where the ECE criterion searches T: 0.1, 0.2, … 10.0. The papers print one decimal."""
+
+
+def reliability(logits: ArrayLike, labels: ArrayLike, bins: int = 15, temperature: float = 1.0) -> pd.DataFrame:
+    """The reliability table of softmax(z / T): one row per bin of equal width, empty bins included.
+
+    The confidence is the largest probability; a bin holds lower < confidence ≤ upper, so that a
+    confidence of exactly 1 counts in the last bin (torchmetrics closes its bins below instead and
+    gives 1 a bin of its own; the two differ only for confidences exactly on an edge).
+
+    Returns:
+        Columns bin (0 …), lower, upper, count, confidence and accuracy (means, fractions; NaN where
+        the bin is empty).
+
+    Raises:
+        DataError: malformed logits or labels.
+        SpecError: bins < 1 or T ≤ 0.
+    """
+    z, y = checked(logits, labels)
+    if bins < 1:
+        raise SpecError(f"bins must be at least 1, not {bins}")
+    right = z.argmax(axis=1) == y
+    return _table(_confidence(z, checked_temperature(temperature)), right, bins)
+
+
+def ece(logits: ArrayLike, labels: ArrayLike, bins: int = 15, temperature: float = 1.0) -> float:
+    """Expected calibration error, a fraction: Σ_b count_b/N · |accuracy_b − confidence_b|.
+
+    Bins and errors as in `reliability`. Müller et al. use 15 bins, Zhang & Sabuncu 20.
+    """
+    return _ece(reliability(logits, labels, bins, temperature))
+
+
+def fit_temperature(
+    logits: ArrayLike, labels: ArrayLike, criterion: Literal["nll", "ece"] = "nll", bins: int = 15
+) -> float:
+    """The T that calibrates softmax(z / T) best on these logits `[N, K]` (temperature scaling).
+
+    `nll` minimises the likelihood loss over log T within `TEMPERATURES`; `ece` takes the best of `GRID`,
+    of equals the closest to 1. Müller et al. do not say which they used (register M-TS). `bins` is for
+    `ece` only.
+
+    Raises:
+        DataError: malformed logits or labels.
+        SpecError: an unknown criterion, or bins < 1.
+    """
+    z, y = checked(logits, labels)
+    if criterion == "nll":
+        bounds = np.log(TEMPERATURES)
+        found = minimize_scalar(
+            lambda log_t: nll(z, y, np.exp(log_t)), bounds=bounds, method="bounded", options={"xatol": 1e-6}
+        )
+        return float(np.exp(found.x))
+    if criterion != "ece":
+        raise SpecError(f"criterion must be nll or ece, not {criterion!r}")
+    if bins < 1:
+        raise SpecError(f"bins must be at least 1, not {bins}")
+    right = z.argmax(axis=1) == y
+    # Rounded, so that equal tables in another order of summation stay equal.
+    scores = [round(_ece(_table(_confidence(z, t), right, bins)), 12) for t in GRID]
+    return float(min(zip(scores, GRID, strict=True), key=lambda pair: (pair[0], abs(pair[1] - 1)))[1])
+
+
+def _confidence(z: Floats, temperature: float) -> Floats:
+    """max_k p_k(T) `[N]` of logits `[N, K]`."""
+    shifted = (z - z.max(axis=1, keepdims=True)) / temperature
+    confidence: Floats = 1 / np.exp(shifted).sum(axis=1)
+    return confidence
+
+
+def _table(confidence: Floats, right: np.ndarray, bins: int) -> pd.DataFrame:
+    edges = np.linspace(0, 1, bins + 1)
+    index = np.searchsorted(edges, confidence, side="left") - 1
+    count = np.bincount(index, minlength=bins)
+    with np.errstate(invalid="ignore"):  # empty bins: 0 / 0 is the NaN that is promised
+        means = {
+            name: np.bincount(index, weights=values, minlength=bins) / count
+            for name, values in (("confidence", confidence), ("accuracy", right))
+        }
+    return pd.DataFrame({"bin": np.arange(bins), "lower": edges[:-1], "upper": edges[1:], "count": count, **means})
+
+
+def _ece(table: pd.DataFrame) -> float:
+    gap = (table["accuracy"] - table["confidence"]).abs()
+    return float((gap * table["count"]).sum() / table["count"].sum())

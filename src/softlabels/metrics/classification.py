@@ -1,0 +1,39 @@
+"""Accuracy, error and likelihood of classifications."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import log_softmax
+
+from softlabels.errors import DataError
+from softlabels.metrics.arrays import checked, checked_temperature
+
+
+def top_k_accuracy(logits: ArrayLike, labels: ArrayLike, k: int = 1) -> float:
+    """Percent of the examples whose label is among the k largest of their logits `[N, K]`.
+
+    Equal logits rank by class index, as in argmax, so a constant network scores by its class 0 alone
+    and not by all.
+
+    Raises:
+        DataError: malformed input, or k not in 1 … K.
+    """
+    z, y = checked(logits, labels)
+    if not 1 <= k <= z.shape[1]:
+        raise DataError(f"top-{k} accuracy needs at least {max(k, 1)} classes, the logits have {z.shape[1]}")
+    own = np.take_along_axis(z, y[:, None], axis=1)
+    ahead = (z > own) | ((z == own) & (np.arange(z.shape[1]) < y[:, None]))
+    return 100 * float(np.mean(ahead.sum(axis=1) < k))
+
+
+def error(logits: ArrayLike, labels: ArrayLike) -> float:
+    """Percent of the examples that argmax classifies wrongly, of logits `[N, K]`."""
+    return 100 - top_k_accuracy(logits, labels)
+
+
+def nll(logits: ArrayLike, labels: ArrayLike, temperature: float = 1.0) -> float:
+    """Mean negative log-likelihood −log p_y(T) in nats, of logits `[N, K]`."""
+    z, y = checked(logits, labels)
+    log_p = log_softmax(z / checked_temperature(temperature), axis=1)
+    return -float(log_p[np.arange(len(y)), y].mean())

@@ -1,0 +1,250 @@
+"""The tidy rows of `results/<scale>/metrics.csv`, and the logits they are computed from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file
+
+from softlabels.errors import DataError, SoftlabelsError
+from softlabels.files import atomic
+from softlabels.grid.plan import Artifact, Member
+from softlabels.grid.spec import (
+    Hard,
+    LogitMatch,
+    ModelSpec,
+    RunSpec,
+    Smooth,
+    Teacher,
+    UserLogits,
+    UserNetwork,
+    teacher_of,
+)
+from softlabels.metrics.arrays import checked
+from softlabels.metrics.calibration import ece
+from softlabels.metrics.classification import error, nll, top_k_accuracy
+
+KEY = (
+    "paper", "artifact", "dataset", "task", "method", "teacher", "student",
+    "teacher_alpha", "student_alpha", "kd_temperature", "kd_beta", "split", "metric",
+)  # fmt: skip
+"""The columns of the published numbers by which ours join them."""
+COLUMNS = (*KEY, "value", "run_id", "seed", "checkpoint", "scale", "stands_for")
+NUMBERS = ("teacher_alpha", "student_alpha", "kd_temperature", "kd_beta", "value")
+
+TOP5_CLASSES = 10
+"""Top-5 accuracy is reported from this many classes on; below, it says next to nothing."""
+
+
+def key_columns(artifact: Artifact, member: Member, run_id: str, scale: str) -> dict[str, str]:
+    """The columns of a row that its run decides: all but split, metric, value, seed and checkpoint.
+
+    Every value is text as in the published table: α and β with a decimal (`0.0`), T without (`3`, `inf` for
+    logit matching), empty where there is nothing to say. `student` is the network measured, `student_alpha`
+    its own smoothing; a distilled student has none unless its hard term is smoothed.
+    """
+    run = member.run
+    own = _names(run)
+    replaced = {k: v for k, v in member.published if k in own and v and v != own[k]}
+    return {
+        "paper": artifact.paper,
+        "artifact": artifact.name,
+        "task": run.task,
+        **own,
+        **_targets(run),
+        "run_id": run_id,
+        "scale": scale,
+        "stands_for": ";".join(f"{k}={replaced[k]}" for k in own if k in replaced),
+    }
+
+
+def published_key(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The key of a row (`KEY`) with the paper's names in place of what the scale put there (`stands_for`)."""
+    replaced = dict(item.split("=", 1) for item in row["stands_for"].split(";") if item)
+    return {column: replaced.get(column, row[column]) for column in KEY if column in row}
+
+
+def standard_rows(
+    logits: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray]
+) -> list[tuple[str, str, str, float]]:
+    """(split, checkpoint, metric, value) for logits {"val/last": [N, K], …} and labels {"val": [N], …}.
+
+    top1, top5 (from 10 classes on) and error in percent; nll in nats; ece (15 bins) and ece20 (20 bins) as
+    fractions.
+
+    Raises:
+        DataError: logits and labels do not fit.
+    """
+    rows = []
+    for name, z in sorted(logits.items()):
+        split, checkpoint = name.split("/")
+        y = labels[split]
+        values = {"top1": top_k_accuracy(z, y), "error": error(z, y), "nll": nll(z, y)}
+        if z.shape[1] >= TOP5_CLASSES:
+            values["top5"] = top_k_accuracy(z, y, k=5)
+        values |= {"ece": ece(z, y), "ece20": ece(z, y, bins=20)}
+        rows += [(split, checkpoint, metric, value) for metric, value in values.items()]
+    return rows
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows with exactly `COLUMNS`, in that order, atomically.
+
+    Raises:
+        SoftlabelsError: a row lacks a column or has another, or the file cannot be written.
+    """
+    listed = list(rows)
+    for row in listed:
+        if wrong := set(COLUMNS) ^ set(row):
+            raise SoftlabelsError(f"a row for {path} lacks or should not have: {', '.join(sorted(wrong))}")
+    with atomic(path) as part:
+        pd.DataFrame(listed, columns=list(COLUMNS)).to_csv(part, index=False)
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    """Read rows: α, β, T (`inf` for logit matching) and value as numbers, NaN where empty; text stays text.
+
+    Raises:
+        SoftlabelsError: the file is missing or lacks a column.
+    """
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except FileNotFoundError:
+        raise SoftlabelsError(f"{path} does not exist; make it with snakemake first") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as bad:
+        raise SoftlabelsError(f"{path} is no table ({bad}); delete it to have it made again") from None
+    if missing := [column for column in COLUMNS if column not in frame]:
+        raise SoftlabelsError(f"{path} has no column {missing[0]}; delete it to have it made again")
+    for column in NUMBERS:
+        frame[column] = pd.to_numeric(frame[column])
+    return frame.astype({"seed": int})
+
+
+def read_logits(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Logits {"val/last": `[N, K]`, "val/best", "test/last", …} and labels {"val": `[N]`, "test"} of a run.
+
+    A run without a validation split has no `val`.
+
+    Raises:
+        DataError: the file is missing or damaged, has logits without labels, or labels that do not fit.
+    """
+    tensors = _load(path)
+    labels = {n.removesuffix("/labels"): t for n, t in tensors.items() if n.endswith("/labels")}
+    logits = {n: t for n, t in tensors.items() if not n.endswith("/labels")}
+    if not logits:
+        raise DataError(f"{path} holds no logits; delete it to have it made again")
+    for name, z in logits.items():
+        split = name.split("/")[0]
+        if split not in labels:
+            raise DataError(f"{path} holds {name} but not {split}/labels; delete it to have it made again")
+        try:
+            checked(z, labels[split])
+        except DataError as bad:
+            raise DataError(f"{path}, {name}: {bad}") from None
+    return logits, labels
+
+
+def read_probe(path: Path) -> dict[str, np.ndarray]:
+    """The tensors of a probe (`grid.plan.Probe`): labels and ids `[M]`, `logits/<checkpoint>` `[M, V, K]`, ….
+
+    Raises:
+        DataError: the file is missing or damaged, or its tensors do not belong together.
+    """
+    tensors = _load(path)
+    for name in ("labels", "ids"):
+        if name not in tensors:
+            raise DataError(f"{path} holds no {name}; delete it to have it made again")
+    labels = tensors["labels"]
+    for name, tensor in tensors.items():
+        if name.startswith(("logits/", "features/")):
+            if tensor.ndim != 3 or len(tensor) != len(labels):
+                raise DataError(f"{path}, {name}: {list(tensor.shape)} does not fit {len(labels)} labels")
+            if name.startswith("logits/") and len(labels) and labels.max() >= tensor.shape[2]:
+                raise DataError(f"{path}, {name}: label {labels.max()} but only {tensor.shape[2]} classes")
+    return tensors
+
+
+def check_weights(path: Path, files: Mapping[str, str]) -> None:
+    """Refuse a probe that other weights answered than those of its run now; one that does not say is let through.
+
+    Args:
+        path: a probe, in whose metadata `meta` (JSON) `weights` is {checkpoint label: SHA-256}.
+        files: `files` of the run's `run.json`, {file: SHA-256}.
+
+    Raises:
+        DataError: a checkpoint differs from the run's, or the file is damaged.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            asked = json.loads((file.metadata() or {}).get("meta", "{}")).get("weights", {})
+    except (SafetensorError, OSError, ValueError) as bad:
+        raise DataError(f"{path} is damaged ({bad}); delete it to have it made again") from None
+    for label, digest in asked.items():
+        name = "weights.safetensors" if label == "last" else f"milestones/{label}.safetensors"
+        if files.get(name) != digest:
+            raise DataError(f"{path} is of other weights than the run's {name}; delete it to have it made again")
+
+
+def _names(run: RunSpec) -> dict[str, str]:
+    """This run's own names, in the order of `stands_for`."""
+    teacher = teacher_of(run)
+    return {
+        "dataset": Path(run.dataset.path).name if run.dataset.path else run.dataset.name,
+        "teacher": _teacher_name(teacher) if teacher else "",
+        "student": run.model.name,
+    }
+
+
+def _teacher_name(teacher: Teacher) -> str:
+    if isinstance(teacher.run, UserLogits):
+        return Path(teacher.run.logits).stem
+    model: ModelSpec = teacher.run.model
+    return model.name
+
+
+def _targets(run: RunSpec) -> dict[str, str]:
+    """method, α of student and teacher, T and β."""
+    targets = run.targets
+    values = dict.fromkeys(("teacher_alpha", "student_alpha", "kd_temperature", "kd_beta"), "")
+    if isinstance(targets, Hard | Smooth):
+        smooth = isinstance(targets, Smooth)
+        return {"method": "ls" if smooth else "ce", **values, "student_alpha": _alpha(run)}
+    values["teacher_alpha"] = _alpha(targets.teacher.run)
+    values["kd_beta"] = _decimal(targets.beta)
+    if isinstance(targets, LogitMatch):
+        return {"method": "kd", **values, "kd_temperature": "inf"}
+    hard_alpha = _decimal(targets.hard_alpha) if targets.hard_alpha else ""
+    return {
+        "method": "kd",
+        **values,
+        "student_alpha": hard_alpha,
+        "kd_temperature": f"{targets.temperature:g}",
+    }
+
+
+def _alpha(run: RunSpec | UserNetwork | UserLogits) -> str:
+    """α of a run trained on labels; nothing of one trained otherwise or elsewhere."""
+    targets = run.targets if isinstance(run, RunSpec) else None
+    if isinstance(targets, Smooth):
+        return _decimal(targets.alpha)
+    return "0.0" if isinstance(targets, Hard) else ""
+
+
+def _decimal(value: float) -> str:
+    """0.1, 0.15, 1.0: as printed, also for a value that arithmetic left at 0.30000000000000004."""
+    return str(float(f"{value:.10g}"))
+
+
+def _load(path: Path) -> dict[str, np.ndarray]:
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist; make it with snakemake first") from None
+    except (SafetensorError, OSError, ValueError) as bad:
+        raise DataError(f"{path} is damaged ({bad}); delete it to have it made again") from None

@@ -1,0 +1,128 @@
+"""The numbers the papers print (`targets.csv`), and ours beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+
+import pandas as pd
+
+from softlabels.figures import roles
+from softlabels.grid.plan import Artifact
+from softlabels.metrics.rows import published_key
+
+SETTINGS = ["teacher_alpha", "student_alpha", "kd_temperature"]
+JOIN = ["dataset", "method", "teacher", "student", *SETTINGS, "split", "metric"]
+"""What names one number of an artifact: the natural key of the published table."""
+TOP1 = (("val", "top1"), ("test", "top1"))
+COMPARED = (
+    "dataset", "method", "student", "student_alpha", "teacher", "teacher_alpha", "kd_temperature", "split",
+    "published_split", "metric", "checkpoint", "published", "published_std", "mean", "std", "n", "difference",
+    "stands_for", "flags", "run_id",
+)  # fmt: skip
+READING = (
+    "split: ours (val: held out of the training images; test: the official one); published_split: the paper's name "
+    "of it, empty where it prints no such number. difference: ours (last checkpoint) minus published; where "
+    "stands_for names what a scale replaced, it compares different data or networks and says nothing about the "
+    "reproduction. mean_best: the checkpoint of best validation accuracy."
+)
+
+
+def all_published() -> pd.DataFrame:
+    """Every printed number of the four papers, one row each; `printed` and `printed_std` keep the digits.
+
+    Columns: the key columns of our metrics, std, then unit, note, source, role, target_class, flags and
+    row_id. A number that a row does not have is NaN, a name is "".
+    """
+    with resources.files("softlabels.papers").joinpath("targets.csv").open(encoding="utf-8") as handle:
+        table = pd.read_csv(handle, dtype=str, keep_default_na=False)
+    table = table.assign(printed=table["value"], printed_std=table["std"])
+    for column in (*SETTINGS, "kd_beta", "value", "std"):
+        table[column] = pd.to_numeric(table[column].replace("", None), errors="coerce")
+    return table
+
+
+def published(paper: str, artifact: str) -> pd.DataFrame:
+    """The printed numbers of one artifact, as `published("muller2019", "table2")`; empty where none is printed."""
+    table = all_published()
+    return table[(table["paper"] == paper) & (table["artifact"] == artifact)].reset_index(drop=True)
+
+
+def compare(
+    metrics: pd.DataFrame,
+    artifact: Artifact,
+    variants: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
+    """Our numbers of an artifact beside the paper's, joined under the paper's names; one row per number and checkpoint.
+
+    Shown are the metrics that the paper prints for the artifact, on the split it prints them for and on the
+    official test split; top-1 accuracy where it prints none. Our split that stands beside the paper's `val` is
+    the one of `roles.reported_on`. `variants` maps another reading of a metric to the printed one that it
+    stands beside. A printed number that we have nothing for stays with n = 0. A variant
+    (`options.compare_with`) stands beside the numbers of the artifact it names, as far as it has their runs.
+
+    Returns:
+        Columns dataset, method, student, student_alpha, teacher, teacher_alpha, kd_temperature, split (ours),
+        published_split (the paper's name of it, "" where it prints nothing), metric, checkpoint, published,
+        published_std, mean, std (n − 1), n, difference (mean − published), stands_for, flags, run_id.
+    """
+    names = variants or {}
+    variant_of = artifact.options.get("compare_with")
+    paper = published(artifact.paper, variant_of or artifact.name)
+    paper = paper[paper["task"].isin({member.run.task for member in artifact.members})]
+    official = {dict(m.published).get("dataset") for m in artifact.members if roles.reported_on(m) == "test"}
+    shown = {*zip(paper["split"], paper["metric"], strict=True)} or set(TOP1)
+
+    def own_split(dataset: str, split: str) -> str:
+        return "test" if split == "val" and dataset in official else split
+
+    def is_shown(dataset: str, split: str, metric: str) -> bool:
+        return any(metric == m and split in ("test", own_split(dataset, s)) for s, m in shown)
+
+    ours = metrics.copy()
+    keys = [published_key({str(k): v for k, v in row.items()}) for row in ours.to_dict("records")]
+    for name in ("dataset", "teacher", "student"):
+        ours[name] = [key[name] for key in keys]
+    printed = ours["metric"].replace(names)
+    kept = [is_shown(*row) for row in zip(ours["dataset"], ours["split"], printed, strict=True)]
+    ours = ours[pd.Series(kept, index=ours.index, dtype=bool)]
+    group = [*JOIN, "checkpoint", "stands_for", "run_id"]
+    ours[SETTINGS] = ours[SETTINGS].apply(pd.to_numeric, errors="coerce")
+    ours = ours.astype({name: float if name in SETTINGS else str for name in JOIN})  # also where there is no row
+    ours = ours.groupby(group, dropna=False, sort=False)["value"].agg(["mean", "std", "count"]).reset_index()
+    ours = ours.rename(columns={"count": "n"}).assign(joined=ours["metric"].replace(names))
+
+    paper = paper.rename(columns={"value": "published", "std": "published_std", "metric": "joined"})
+    paper = paper.assign(published_split=paper["split"])
+    ours_is = [own_split(*row) for row in zip(paper["dataset"], paper["split"], strict=True)]
+    paper["split"] = pd.Series(ours_is, index=paper.index, dtype=str)  # also where nothing is printed
+    key = ["joined" if name == "metric" else name for name in JOIN]
+    paper = paper[[*key, "published_split", "published", "published_std", "flags"]]
+    both = paper.merge(ours, on=key, how="outer", sort=False)
+    both["metric"] = both["metric"].fillna(both["joined"])
+    both["n"] = both["n"].fillna(0).astype(int)
+    if variant_of:
+        both = both[both["n"] > 0].copy()
+    both["difference"] = both["mean"] - both["published"]
+    for name in ("published_split", "checkpoint", "stands_for", "run_id", "flags"):
+        both[name] = both[name].fillna("")
+    order = both["checkpoint"].map({"last": 0, "best": 1}).fillna(2)
+    both = both.assign(order=order, first=both.groupby(["dataset"], sort=False).ngroup())
+    return both.sort_values(["first", *key, "metric", "order"], ignore_index=True)[list(COMPARED)]
+
+
+def printed_table(compared: pd.DataFrame) -> pd.DataFrame:
+    """A result of `compare` for the reader: the last checkpoint, validation-selected means beside it.
+
+    `mean_best` and `std_best` are of the checkpoint of best validation accuracy, `difference` of the last one.
+    Columns that say nothing in this artifact are left out.
+    """
+    key = [*JOIN, "stands_for", "run_id"]
+    best = compared[compared["checkpoint"] == "best"][[*key, "mean", "std"]]
+    table = compared[compared["checkpoint"] != "best"].drop(columns="checkpoint")
+    table = table.merge(best, on=key, how="left", suffixes=("", "_best")).drop(columns="run_id")
+    empty = table.isna() | (table == "")
+    silent = [c for c in table if len(table) and empty[c].all() and c not in ("published", "mean")]
+    last = ["stands_for", "flags"]
+    table = table.drop(columns=silent)
+    return table[[c for c in table if c not in last] + [c for c in last if c in table]]

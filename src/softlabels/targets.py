@@ -1,0 +1,89 @@
+"""Soft targets and the losses on them.
+
+All losses are means over the batch of natural-log quantities. Shapes: logits `[B, K]`, labels `[B]`,
+probabilities `[B, K]`. Symbols: α label smoothing, T temperature, β distillation weight, z logits,
+zᵗ the teacher's, p = softmax(z).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from softlabels.grid.spec import Distill, Hard, LogitMatch, Smooth, Targets
+
+Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+
+
+def smooth_labels(labels: Tensor, num_classes: int, alpha: float, over: Literal["all", "others"]) -> Tensor:
+    """Smoothed one-hot targets `[B, K]`.
+
+    `all`: y(1 − α) + α/K (Müller Sec. 1.1). `others`: 1 − α on the true class and α/(K − 1) elsewhere
+    (Zhang & Sabuncu Sec. 5); equal to `all` with α·K/(K − 1) in place of α.
+    """
+    if over == "others":
+        alpha = alpha * num_classes / (num_classes - 1)
+    hard = F.one_hot(labels, num_classes).to(torch.get_default_dtype())
+    return hard * (1 - alpha) + alpha / num_classes
+
+
+def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """H(q, p) = −Σ_k q_k log p_k, mean over the batch."""
+    return -(targets * F.log_softmax(logits, dim=1)).sum(1).mean()
+
+
+def distillation(student: Tensor, teacher: Tensor, spec: Distill) -> Tensor:
+    """The distillation term β·[T²]·multiplier·D(pᵗ(T), p), with D and its conventions from `spec`.
+
+    Müller Sec. 4 (student at T = 1, cross-entropy), Chandrasegaran Eq. of Sec. 3 (both at T, T² KL),
+    Yuan's code (`reduction: mean`, a `multiplier`), Zhang Eq. 3 (teacher only).
+    """
+    T = spec.temperature
+    target = F.softmax(teacher / T, dim=1)
+    log_p = F.log_softmax(student / T if spec.student_tempered else student, dim=1)
+    if spec.form == "kl":
+        divergence = F.kl_div(log_p, target, reduction="batchmean")
+    else:
+        divergence = -(target * log_p).sum(1).mean()
+    if spec.reduction == "mean":  # torch's "mean" divides by N·K
+        divergence = divergence / student.shape[1]
+    return spec.beta * spec.multiplier * (T * T if spec.t2 else 1.0) * divergence
+
+
+def squared_logit_error(student: Tensor, teacher: Tensor, reduction: Literal["mean", "sum"]) -> Tensor:
+    """½(z − zᵗ)², summed or averaged over the K logits, mean over the batch (Müller A.5)."""
+    error = 0.5 * (student - teacher) ** 2
+    return (error.mean(1) if reduction == "mean" else error.sum(1)).mean()
+
+
+def make_loss(targets: Targets, num_classes: int) -> Loss:
+    """The loss of a run: a function of (logits, labels, teacher's logits or None)."""
+
+    def hard_term(logits: Tensor, labels: Tensor, alpha: float, over: Literal["all", "others"]) -> Tensor:
+        if alpha == 0:
+            return F.cross_entropy(logits, labels)
+        return soft_cross_entropy(logits, smooth_labels(labels, num_classes, alpha, over))
+
+    def loss(logits: Tensor, labels: Tensor, teacher: Tensor | None) -> Tensor:
+        logits = logits.float()  # the loss in fp32 under autocast too
+        if isinstance(targets, Hard):
+            return hard_term(logits, labels, 0.0, "all")
+        if isinstance(targets, Smooth):
+            return hard_term(logits, labels, targets.alpha, targets.over)
+        assert teacher is not None
+        teacher = teacher.float()
+        if isinstance(targets, LogitMatch):
+            hard_weight, hard_alpha = 1 - targets.beta, 0.0
+            soft = targets.beta * squared_logit_error(logits, teacher, targets.reduction)
+        else:
+            hard_weight, hard_alpha = targets.weight_of_hard, targets.hard_alpha
+            soft = distillation(logits, teacher, targets)
+        if hard_weight == 0:
+            return soft
+        return soft + hard_weight * hard_term(logits, labels, hard_alpha, "all")
+
+    return loss

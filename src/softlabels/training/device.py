@@ -1,0 +1,40 @@
+"""One-time set-up of a training process."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from softlabels.errors import SpecError
+
+
+def configure(name: str) -> torch.device:
+    """The device of a run: `auto`, `cpu`, `cuda` or `cuda:<n>`.
+
+    On a CPU: one thread (jobs run side by side), and denormals flushed (momentum of pixels that are always
+    zero decays into them and slows a step threefold). On CUDA: deterministic algorithms where they exist.
+
+    Raises:
+        SpecError: an unknown device, or CUDA asked for and absent.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise SpecError(f"device: {name!r} is unknown; use auto, cpu, cuda or cuda:<n>") from None
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise SpecError(f"device: {name} asked for, but torch sees no CUDA device; use device: cpu")
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+    elif device.type == "cpu":
+        torch.set_num_threads(1)
+        torch.set_flush_denormal(True)
+    else:
+        raise SpecError(f"device: {name!r} is not supported; use auto, cpu, cuda or cuda:<n>")
+    return device

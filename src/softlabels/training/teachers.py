@@ -1,0 +1,120 @@
+"""Trained networks, ours and the user's own, ready to be asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from softlabels import tensors
+from softlabels.cache.writer import TeacherNetwork
+from softlabels.data.load import Data
+from softlabels.errors import SoftlabelsError
+from softlabels.files import sha256
+from softlabels.grid.identity import run_id
+from softlabels.grid.spec import ModelSpec, Precision, RunSpec, Teacher, UserLogits, UserNetwork
+from softlabels.layout import Layout
+from softlabels.models import build, load_weights
+from softlabels.store import finished
+from softlabels.training.augment import view_shape
+
+
+def load_teacher(
+    teacher: Teacher, seed: int, layout: Layout, data: Data, device: torch.device
+) -> TeacherNetwork | NDArray[Any]:
+    """The teacher of a student with `seed`: a network, or the user's logits `[N, K]`.
+
+    Raises:
+        SoftlabelsError: files that are missing, damaged, or of another network or data set.
+    """
+    if isinstance(teacher.run, UserLogits):
+        return _user_logits(teacher.run, (len(data.labels("train")), data.num_classes))
+    if isinstance(teacher.run, UserNetwork):
+        path = Path(teacher.run.weights).expanduser()
+        _require_sha256(path, teacher.run.sha256)
+        network = _with_weights(teacher.run.model, path, "last", data.num_classes, data.shape, device)
+        return TeacherNetwork(network, teacher.run.normalise, Precision())
+    return load_run(teacher.run, teacher.seed_for(seed), teacher.checkpoint, layout, data, device)
+
+
+def load_run(
+    spec: RunSpec, seed: int, checkpoint: str, layout: Layout, data: Data, device: torch.device
+) -> TeacherNetwork:
+    """A network of a finished run at `last`, `best` or `step:<n>`; its weights are the recorded ones."""
+    folder = layout.store(run_id(spec), seed)
+    record = finished(folder)
+    if record is None:
+        raise SoftlabelsError(f"{folder} holds no finished training; run snakemake to train it")
+    if record["data_fingerprint"] != data.fingerprint:
+        raise SoftlabelsError(
+            f"{folder} was trained on other pictures than {data.folder} holds; delete the folder to train again"
+        )
+    name = weights_file(checkpoint)
+    digest = record["files"].get(name)
+    if digest is None:
+        raise SoftlabelsError(f"{folder} keeps no weights at {checkpoint}; add the step to recipe.milestones")
+    _require_sha256(folder / name, digest)
+    shape = view_shape(spec.recipe.augment, data.shape)
+    network = _with_weights(spec.model, folder / name, checkpoint, data.num_classes, shape, device)
+    if spec.recipe.precision.channels_last:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return TeacherNetwork(network, spec.recipe.normalise, spec.recipe.precision)
+
+
+def weights_file(checkpoint: str) -> str:
+    """The file of a run that holds the weights at `last`, `best` or `step:<n>`."""
+    if checkpoint.startswith("step:"):
+        return f"milestones/step{checkpoint.removeprefix('step:')}.safetensors"
+    return "weights.safetensors"
+
+
+def _with_weights(
+    model: ModelSpec,
+    path: Path,
+    checkpoint: str,
+    num_classes: int,
+    shape: tuple[int, int, int],
+    device: torch.device,
+) -> torch.nn.Module:
+    network = build(model, num_classes, shape).to(device)
+    state, _ = tensors.load(path, device)
+    prefix = f"{checkpoint}/"
+    if any(name.startswith("last/") for name in state):  # our own file: last and best side by side
+        state = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        if not state:
+            raise SoftlabelsError(f"{path} has no {checkpoint} weights: its run has no validation split to select by")
+    load_weights(network, state, str(path))
+    return network.eval()
+
+
+def _user_logits(source: UserLogits, shape: tuple[int, int]) -> NDArray[Any]:
+    path = Path(source.logits).expanduser()
+    _require_sha256(path, source.sha256)
+    try:
+        logits = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise SoftlabelsError(f"{path} is no plain .npy array ({error}); save it with numpy.save") from None
+    if not isinstance(logits, np.ndarray):
+        raise SoftlabelsError(f"{path} is an archive, no plain .npy array; save one array with numpy.save")
+    if logits.shape != shape or not np.issubdtype(logits.dtype, np.floating):
+        raise SoftlabelsError(
+            f"{path} holds {logits.dtype} {list(logits.shape)}, needed are floating-point logits {list(shape)} "
+            "(training images in stored order, classes)"
+        )
+    if not np.isfinite(logits).all():
+        raise SoftlabelsError(f"{path} holds logits that are NaN or infinite; compute them again")
+    return logits
+
+
+def _require_sha256(path: Path, digest: str) -> None:
+    if not path.exists():
+        raise SoftlabelsError(f"{path} does not exist")
+    measured = sha256(path)
+    if measured != digest:
+        raise SoftlabelsError(
+            f"{path} has SHA-256 {measured}, recorded is {digest}: the file has changed; "
+            "restore it, or record the new one"
+        )

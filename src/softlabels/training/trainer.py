@@ -1,0 +1,334 @@
+"""Train one network of one run and seed: resumable at any moment, a pure function of (spec, seed, data).
+
+Every random choice is a function of (seed, step) or of (stream, id, view), so the state is the
+weights, the optimiser's buffers and a few numbers; nothing of a generator needs saving. On a CPU a resumed run
+is bit-identical to an undisturbed one.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from softlabels import tensors
+from softlabels.errors import SoftlabelsError, SpecError, Stopped
+from softlabels.grid.spec import RunSpec
+from softlabels.models import build
+from softlabels.targets import make_loss
+from softlabels.training.augment import view_shape
+from softlabels.training.optim import make_optimiser, rate_factor, set_rate
+from softlabels.training.order import batch_at
+from softlabels.training.pictures import Pictures, autocast, evaluate, in_memory_format
+
+CHECK_EVERY = 25  # steps between looks at the losses: each look waits for the device
+DIVERGED = 100.0  # a loss this many times the first one (at least 1 nat) has diverged
+
+State = dict[str, Tensor]
+History = list[dict[str, Any]]
+
+
+class TeacherLogits(Protocol):
+    """Where a student's targets come from; rows of the pictures that the student sees."""
+
+    stream: int
+
+    def rows(self, positions: Tensor, epochs: Tensor, pictures: Tensor) -> Tensor:
+        """Logits `[B, K]` for pictures (0–255, fp32) that are the teacher's own views of `positions`."""
+
+    def views(self, epochs: Tensor) -> Tensor:
+        """Which view of its pictures each epoch uses `[B]`."""
+
+
+@dataclass
+class Trained:
+    """A finished training: final and validation-selected weights, and what happened."""
+
+    last: State
+    best: State | None
+    best_step: int | None
+    history: History
+    seconds: float
+    milestones: dict[int, Path] = field(default_factory=dict)
+
+
+class Trainer:
+    """One run and seed; `folder` keeps its checkpoint and milestones."""
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        seed: int,
+        train: Pictures,
+        val: Pictures,
+        folder: Path,
+        *,
+        identity: str,
+        teacher: TeacherLogits | None = None,
+        checkpoint_seconds: float = 60.0,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.spec, self.recipe, self.seed = spec, spec.recipe, seed
+        self.train_set, self.val_set, self.teacher = train, val, teacher
+        self.device, self.folder, self.identity = train.device, folder, identity
+        self.checkpoint_seconds = checkpoint_seconds
+        self.should_stop = should_stop
+        self.steps = self.recipe.num_steps(len(train))
+        self.milestones = set(self.recipe.all_milestones(len(train)))
+        if self.milestones and max(self.milestones) > self.steps:
+            raise SpecError(
+                f"recipe.milestones: step {max(self.milestones)} lies beyond the {self.steps} steps of the run"
+            )
+        torch.manual_seed(seed)
+        shape = view_shape(self.recipe.augment, train.data.shape)
+        self.network = build(spec.model, train.data.num_classes, shape).to(self.device)
+        if self.recipe.precision.channels_last:
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimiser = make_optimiser(self.network, self.recipe.optimiser)
+        self.loss = make_loss(spec.targets, train.data.num_classes)
+        self.ema = self._copy(self.network.state_dict()) if self.recipe.ema else None
+        self.step, self.seconds = 0, 0.0
+        self.first_loss: float | None = None
+        self.loss_sum, self.loss_count = 0.0, 0
+        self.history: History = []
+        self.best: State | None = None
+        self.best_step: int | None = None
+        self.best_accuracy = -1.0
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint.safetensors"
+
+    def run(self) -> Trained:
+        """Train to the last step, from the checkpoint if there is one.
+
+        Raises:
+            Stopped: asked to stop; the state is saved.
+            SoftlabelsError: the loss became NaN, infinite or diverged (step and seed are named); or the checkpoint
+                belongs to another spec or is damaged.
+        """
+        if self.checkpoint.exists():
+            self._restore()
+        elif 0 in self.milestones:
+            self._keep_milestone()
+        eval_steps = self._eval_steps()
+        pending: list[Tensor] = []
+        saved = begun = time.monotonic()
+        seconds_before = self.seconds
+        with tqdm(total=self.steps, initial=self.step, unit="step", disable=None, leave=False, mininterval=0.5) as bar:
+            while self.step < self.steps:
+                pending.append(self._train_step())
+                self.step += 1
+                bar.update()
+                at_eval = self.step in eval_steps
+                stop = self.should_stop()
+                if at_eval or stop or len(pending) >= CHECK_EVERY or self.step in self.milestones:
+                    self._account(pending)
+                    bar.set_postfix(loss=f"{self.loss_sum / max(1, self.loss_count):.4f}", refresh=False)
+                    pending = []
+                if self.step in self.milestones:
+                    self._keep_milestone()
+                if at_eval:
+                    self._validate()
+                if stop or time.monotonic() - saved > self.checkpoint_seconds:
+                    self._account(pending)
+                    pending = []
+                    self.seconds = seconds_before + time.monotonic() - begun
+                    self._save()
+                    saved = time.monotonic()
+                if stop and self.step < self.steps:
+                    raise Stopped(
+                        f"stopped at step {self.step} of {self.steps}, state saved; run the same command again"
+                    )
+        self.seconds = seconds_before + time.monotonic() - begun
+        last = self._weights()
+        broken = [name for name, t in last.items() if t.is_floating_point() and not torch.isfinite(t).all()]
+        if broken:
+            raise SoftlabelsError(f"seed {self.seed}: weights {broken[0]} are not finite after step {self.steps}")
+        kept = {n: self.folder / "milestones" / f"step{n}.safetensors" for n in sorted(self.milestones)}
+        return Trained(last, self.best, self.best_step, self.history, self.seconds, kept)
+
+    def _train_step(self) -> Tensor:
+        """One optimiser step; returns the mean loss (before `loss_scale`) on the device."""
+        recipe, B = self.recipe, self.recipe.batch_size
+        where, when = batch_at(self.seed, self.step, B, len(self.train_set))
+        positions = torch.from_numpy(where).to(self.device)
+        epochs = torch.from_numpy(when).to(self.device)
+        # Dropout draws from torch's generator: one seed per (run seed, step) makes it stateless.
+        # (The generators directly: torch.manual_seed looks at every kind of device, at each step.)
+        torch.default_generator.manual_seed(_mixed(self.seed, self.step))
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(_mixed(self.seed, self.step))
+        set_rate(self.optimiser, recipe.optimiser, rate_factor(recipe.schedule, self.step, self.steps))
+        self.network.train()
+        total = torch.zeros((), device=self.device)
+        size = recipe.micro_batch or B
+        for start in range(0, B, size):
+            part = slice(start, start + size)
+            loss = self._loss(positions[part], epochs[part]) * (len(positions[part]) / B)
+            (loss * recipe.loss_scale).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        if recipe.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip_norm)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        if self.ema is not None and recipe.ema is not None:
+            for name, value in self.network.state_dict().items():
+                if value.is_floating_point():
+                    self.ema[name].lerp_(value, 1 - recipe.ema)
+                else:
+                    self.ema[name].copy_(value)
+        return total
+
+    def _loss(self, positions: Tensor, epochs: Tensor) -> Tensor:
+        labels = self.train_set.labels[positions]
+        stream = self.teacher.stream if self.teacher else self.seed
+        views = self.teacher.views(epochs) if self.teacher else epochs
+        pictures = self.train_set.view(positions, views, stream, self.recipe.augment)
+        target = None
+        if self.teacher is not None:
+            target = self.teacher.rows(positions, epochs, pictures)
+        x = in_memory_format(self.train_set.to_input(pictures, self.recipe.normalise), self.recipe.precision)
+        with autocast(self.device, self.recipe.precision):
+            logits = self.network(x)
+        return self.loss(logits, labels, target)
+
+    def _account(self, pending: list[Tensor]) -> None:
+        """Add losses to the running mean; refuse to go on with one that is not a number or has diverged."""
+        if not pending:
+            return
+        losses = torch.stack(pending).tolist()
+        first = self.step - len(losses)
+        for offset, loss in enumerate(losses):
+            if self.first_loss is None:
+                self.first_loss = loss
+            if not math.isfinite(loss) or loss > DIVERGED * max(1.0, self.first_loss):
+                raise self._diverged("loss", loss, first + offset + 1)
+            self.loss_sum += loss
+            self.loss_count += 1
+
+    def _diverged(self, what: str, loss: float, step: int) -> SoftlabelsError:
+        return SoftlabelsError(
+            f"{self.identity} seed {self.seed}: the {what} is {loss:.3g} at step {step} of {self.steps} "
+            f"(first loss {self.first_loss:.3g}); lower recipe.optimiser.lr or set recipe.clip_norm"
+        )
+
+    def _validate(self) -> None:
+        """One row of the history; the best validation accuracy so far keeps its weights (ties: the later)."""
+        row: dict[str, Any] = {
+            "step": self.step,
+            "epoch": self.step * self.recipe.batch_size / len(self.train_set),
+            "lr_factor": rate_factor(self.recipe.schedule, self.step - 1, self.steps),
+            "train_loss": self.loss_sum / max(1, self.loss_count),
+        }
+        self.loss_sum, self.loss_count = 0.0, 0
+        if len(self.val_set):
+            with self._evaluated_weights():
+                logits = torch.from_numpy(evaluate(self.network, self.val_set, self.recipe))
+            labels = self.val_set.labels.cpu()
+            accuracy = (logits.argmax(1) == labels).double().mean().item()
+            row["val_top1"] = 100 * accuracy
+            row["val_nll"] = torch.nn.functional.cross_entropy(logits.double(), labels).item()
+            if not math.isfinite(row["val_nll"]):
+                raise self._diverged("validation loss", row["val_nll"], self.step)
+            if accuracy >= self.best_accuracy:
+                self.best_accuracy, self.best_step, self.best = accuracy, self.step, self._weights()
+        self.history.append(row)
+        text = "  ".join(f"{k} {v:.5g}" for k, v in row.items() if k != "lr_factor")
+        tqdm.write(f"{self.identity} seed {self.seed}: {text}")
+
+    def _eval_steps(self) -> set[int]:
+        every = max(1, round(self.recipe.eval_every * self.steps))
+        return {*range(every, self.steps + 1, every), self.steps}
+
+    def _weights(self) -> State:
+        """The weights that count: the moving average where the recipe has one."""
+        return self._copy(self.ema if self.ema is not None else self.network.state_dict())
+
+    def _evaluated_weights(self) -> _Swapped:
+        return _Swapped(self.network, self.ema)
+
+    @staticmethod
+    def _copy(state: State) -> State:
+        return {name: t.detach().clone() for name, t in state.items()}
+
+    def _keep_milestone(self) -> None:
+        tensors.save(
+            self.folder / "milestones" / f"step{self.step}.safetensors",
+            self._weights(),
+            {"run": self.identity, "seed": self.seed, "step": self.step},
+        )
+
+    def _save(self) -> None:
+        """Everything the next process needs, in one file: there is no moment with half a state."""
+        state = {f"model/{k}": v for k, v in self.network.state_dict().items()}
+        for i, parameter in enumerate(p for g in self.optimiser.param_groups for p in g["params"]):
+            for key, value in self.optimiser.state.get(parameter, {}).items():
+                if isinstance(value, Tensor):
+                    state[f"optim/{i}/{key}"] = value
+        state |= {f"ema/{k}": v for k, v in (self.ema or {}).items()}
+        state |= {f"best/{k}": v for k, v in (self.best or {}).items()}
+        meta = {key: getattr(self, key) for key in _NUMBERS} | {"run": self.identity, "seed": self.seed}
+        tensors.save(self.checkpoint, state, meta)
+
+    def _restore(self) -> None:
+        state, meta = tensors.load(self.checkpoint, self.device)
+        if (meta.get("run"), meta.get("seed")) != (self.identity, self.seed):
+            raise SoftlabelsError(
+                f"{self.checkpoint} belongs to {meta.get('run')} seed {meta.get('seed')}, not to {self.identity} "
+                f"seed {self.seed}; delete it to start afresh"
+            )
+        parts: dict[str, State] = {"model": {}, "optim": {}, "ema": {}, "best": {}}
+        for name, tensor in state.items():
+            group, key = name.split("/", 1)
+            parts[group][key] = tensor
+        self.network.load_state_dict(parts["model"])
+        for i, parameter in enumerate(p for g in self.optimiser.param_groups for p in g["params"]):
+            prefix = f"{i}/"
+            own = {k.removeprefix(prefix): v for k, v in parts["optim"].items() if k.startswith(prefix)}
+            if own:
+                self.optimiser.state[parameter] = {k: _laid_out_like(parameter, v) for k, v in own.items()}
+        self.ema, self.best = parts["ema"] or None, parts["best"] or None
+        for key in _NUMBERS:
+            setattr(self, key, meta[key])
+        tqdm.write(f"{self.identity} seed {self.seed}: continues at step {self.step} of {self.steps}")
+
+
+_NUMBERS = (
+    "step", "seconds", "first_loss", "loss_sum", "loss_count", "history", "best_step", "best_accuracy",
+)  # fmt: skip
+
+
+def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
+    """A buffer in the memory layout of its parameter: fused optimisers walk both in flat order (`channels_last`)."""
+    if value.shape != parameter.shape:
+        return value  # a counter
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+def _mixed(seed: int, step: int) -> int:
+    """32 bits (all that torch's CPU generator takes), different for every step of a run."""
+    return (seed * 0x9E3779B1 ^ (step + 1) * 0x85EBCA77) & 0xFFFFFFFF
+
+
+class _Swapped:
+    """For the time of an evaluation the network carries other weights."""
+
+    def __init__(self, network: torch.nn.Module, weights: State | None) -> None:
+        self.network, self.weights = network, weights
+
+    def __enter__(self) -> None:
+        if self.weights is not None:
+            self.own = Trainer._copy(self.network.state_dict())
+            self.network.load_state_dict(self.weights)
+
+    def __exit__(self, *_: object) -> None:
+        if self.weights is not None:
+            self.network.load_state_dict(self.own)

@@ -1,0 +1,123 @@
+"""Benchmarks run and write what they measured; how long anything takes is not tested."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def measure(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(ROOT)
+    import benchmarks.measure
+
+    return benchmarks.measure
+
+
+@pytest.fixture
+def demo(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(ROOT)
+    import benchmarks.demo
+
+    return benchmarks.demo
+
+
+def test_every_trainer_and_grid_is_measured(tmp_path: Path) -> None:
+    names = ["distillation", "throughput", "dry_run"]
+    command = [sys.executable, "-m", "benchmarks", *names, "--quick", "--repetitions", "2", "--out", str(tmp_path)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    shown = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
+    counts = {}
+    for name in names:
+        record = json.loads((tmp_path / f"{name}.json").read_text())
+        assert record["quick"]
+        assert record["before"]["cores"] >= record["before"]["threads"] == 1
+        assert len(record["before"]["load_average"]) == 3
+        counts[name] = len(record["ratios"])
+        for ratio in record["ratios"]:
+            for clock, key in (("wall", "ratio"), ("cpu", "cpu_ratio")):
+                over, under = ratio["seconds_over"][clock], ratio["seconds_under"][clock]
+                assert len(over) == len(under) == ratio["repetitions"] == 2
+                assert ratio[key] == pytest.approx((over[0] / under[0] + over[1] / under[1]) / 2)
+            assert ratio["name"] in shown
+    assert counts == {"distillation": 4, "throughput": 3, "dry_run": 1}
+
+
+def test_the_ratio_is_the_median_of_pairs(measure: ModuleType) -> None:
+    """A repetition in which the whole machine was ten times slower counts like any other."""
+
+    def ratio(over: list[float], under: list[float], aim: tuple[str, float] | None = None) -> dict[str, Any]:
+        return measure.Ratio("r", measure.Seconds(over), measure.Seconds(under), aim, {"jobs": 3}).as_dict()
+
+    record = ratio([1.0, 30.0, 2.0], [1.0, 10.0, 1.0], ("≤", 2.0))
+    assert record["ratio"] == 2
+    assert record["quartiles"] == [1.5, 2.5]
+    assert record["met"]
+    assert record["jobs"] == 3
+    assert ratio([1.0], [2.0], ("≥", 0.95))["met"] is False
+    assert ratio([1.0], [2.0])["met"] is None
+
+
+def test_variants_take_turns(measure: ModuleType) -> None:
+    calls: list[str] = []
+    variants = {name: lambda name=name: calls.append(name) for name in "ab"}
+    seconds = measure.take_turns(variants, repetitions=3)
+    assert "".join(calls) == "ba" + "ab" + "ba" + "ab"  # one round is not counted
+    assert {name: len(s.wall) for name, s in seconds.items()} == {"a": 3, "b": 3}
+
+
+LOG = """\
+SNAKEMAKE
+=========
+  Date: {begun}
+
+Building DAG of jobs...
+Provided cores: 2
+{end}
+Elapsed time: 0:01:40.500000
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A demo of two trainings of 30 and 37.5 seconds, in one call of 100.5 seconds on two cores."""
+    begun = datetime(2030, 1, 1, 12).timestamp()
+    for seed, seconds in enumerate((30.0, 37.5)):
+        record = tmp_path / "results" / "demo" / "runs" / "a" / f"seed{seed}" / "run.json"
+        record.parent.mkdir(parents=True)
+        record.write_text(json.dumps({"seconds": seconds}))
+        os.utime(record, (begun + 40 * (seed + 1),) * 2)
+    write_log(tmp_path, "2030-01-01 12:00:00")
+    return tmp_path
+
+
+def write_log(project: Path, begun: str, end: str = "Complete log(s)") -> None:
+    log = project / ".snakemake" / "log" / f"{begun.replace(' ', 'T')}.snakemake.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text(LOG.format(begun=begun, end=end))
+
+
+def test_training_in_the_demo(demo: ModuleType, project: Path) -> None:
+    write_log(project, "2030-01-01 13:00:00")  # a later call that trained nothing
+    record = demo.measure(project).as_dict()
+    assert record["ratio"] == pytest.approx(67.5 / 201)
+    assert record["trainings"] == 2
+
+
+@pytest.mark.parametrize("end", ["Exiting because a job execution failed.", "Complete log(s)"])
+def test_a_demo_in_pieces_is_not_measured(demo: ModuleType, measure: ModuleType, project: Path, end: str) -> None:
+    write_log(project, "2030-01-01 12:00:00", end)
+    if end == "Complete log(s)":  # finished, but one network is older than the call
+        os.utime(next(project.rglob("run.json")), (0, 0))
+    with pytest.raises(measure.Unavailable, match="no single snakemake call"):
+        demo.measure(project)

@@ -1,0 +1,121 @@
+"""The `softlabels` command: help, what it prints, and what it says about mistakes."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from softlabels import cli
+
+ROOT = Path(__file__).parents[1]
+COMMANDS = (
+    "audit", "show", "gc", "specs", "data", "fingerprint", "train", "cache", "evaluate", "measure", "figure", "metrics",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def test_the_list_of_commands_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main(["--help"])
+    assert left.value.code == 0
+    shown = capsys.readouterr().out
+    listed = re.findall(r"^    (\w+)\s+([A-Z]\w+ \w+)", shown, re.MULTILINE)
+    assert {name for name, _ in listed} == set(COMMANDS)
+    assert "into one metrics.csv" in " ".join(shown.split())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_and_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main([name, "--help"])
+    assert left.value.code == 0
+    shown = capsys.readouterr().out
+    assert f"example: softlabels {name}" in shown
+
+
+def test_no_command_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main([])
+    assert left.value.code == 2
+    assert "command" in capsys.readouterr().err
+
+
+def test_the_command_is_installed_and_starts_without_torch() -> None:
+    script = (
+        "import sys; from softlabels.cli import main; code = main(['audit', '--json']); "
+        "sys.exit(code or 'torch' in sys.modules or 'pandas' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["scale"] == "demo"
+    assert (Path(sys.executable).parent / "softlabels").exists()
+
+
+def test_audit_of_the_paper(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["audit", "--scale", "paper"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("muller2019.fig5")]
+    assert line.split()[1:3] == ["24", "120"]
+
+
+def test_show_tells_all_about_a_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    arguments = ["--scale", "paper", "cifar10.resnet56.hard"]
+    assert cli.main(["show", *arguments]) == 0
+    shown = capsys.readouterr().out
+    for part in ("run: cifar10.resnet56.hard.", "muller2019_fig5", "missing", "milestone_every: 4000"):
+        assert part in shown
+
+
+@pytest.mark.parametrize("run", ["nobody", "cifar10"])
+def test_show_of_no_run_or_several(run: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["show", "--scale", "paper", run]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("softlabels show: ")
+    assert "choose of cifar10." in told.err
+    assert told.err.count("\n") == 1
+
+
+def test_data_are_prepared_by_hand(tmp_path: Path) -> None:
+    spec = json.dumps({"name": "digits", "train_limit": 50})
+    assert cli.main(["data", spec, "--out", str(tmp_path / "digits")]) == 0
+    assert json.loads((tmp_path / "digits" / "manifest.json").read_text())["fingerprint"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words", "code"),
+    [
+        (["data", "{", "--out", "x"], "the JSON given is not valid", 2),
+        (["data", '{"name": "digits", "sise": 3}', "--out", "x"], "sise", 2),
+        (["audit", "--scale", "papre"], "papre", 2),
+        (["audit", "--config", "nowhere.yaml"], "nowhere.yaml does not exist", 2),
+        (["train", "--device", "cpu", "results/demo/run.json"], "is not of the form", 2),
+        (["train", "--device", "abacus", "results/demo/runs/x/seed0/run.json"], "abacus", 2),
+        (["metrics", "nowhere.csv", "--out", "x"], "nowhere.csv does not exist", 1),
+        (["measure", "--results", "nowhere", "muller2019.fig5"], "nowhere", 1),
+        (["fingerprint", "nowhere"], "nowhere", 1),
+    ],
+)
+def test_a_mistake_is_one_line(arguments: list[str], words: str, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(arguments) == code
+    told = capsys.readouterr()
+    assert told.err.startswith(f"softlabels {arguments[0]}: ")
+    assert words in told.err
+    assert told.err.count("\n") == 1
+    assert not Path("x").exists()
+
+
+def test_training_of_an_unknown_run_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "results" / "demo" / "runs" / "digits.mlp.hard.00000000" / "seed0" / "run.json"
+    assert cli.main(["train", "--device", "cpu", str(output)]) != 0
+    told = capsys.readouterr().err
+    assert "digits.mlp.hard.00000000" in told
+    assert told.count("\n") == 1

@@ -1,0 +1,418 @@
+"""Configuration and grids to a plan; the files that are shipped, and what is refused."""
+
+import copy
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from softlabels.errors import SpecError
+from softlabels.grid import plan as plan_module
+from softlabels.grid import spec as s
+from softlabels.grid.config import SCHEMAS, read_yaml
+from softlabels.grid.costs import check_cache_budget, needed_caches
+from softlabels.grid.expand import load_plan
+from softlabels.grid.identity import run_id
+from softlabels.grid.plan import Plan
+
+ROOT = Path(__file__).parents[1]
+SEVEN = {f"muller2019.{name}" for name in ("table2", "table3", "fig1", "fig2", "fig5", "fig6", "text_mnist")}
+
+
+def config(**changes: Any) -> dict[str, Any]:
+    """The configuration that is shipped, changed."""
+    return read_yaml(ROOT / "config.yaml") | changes
+
+
+def own_grid() -> dict[str, Any]:
+    """The example in the comments of `config.yaml`, uncommented as its reader is told to."""
+    lines = (ROOT / "config.yaml").read_text().splitlines()
+    example = [line.removeprefix("# ") for line in lines[lines.index("# grid:") :]]
+    grid: dict[str, Any] = yaml.safe_load("\n".join(example))["grid"]
+    return grid
+
+
+def plan_of(grid: dict[str, Any] | None = None, **changes: Any) -> Plan:
+    """The plan of a grid of one's own alone."""
+    return load_plan(config(papers=[], grid=grid or own_grid(), **changes), ROOT)
+
+
+# ---------------------------------------------------------------- what is shipped
+
+
+@pytest.mark.parametrize("scale", ["demo", "paper"])
+@pytest.mark.parametrize("variants", [False, True])
+def test_the_grid_expands_at_every_scale(scale: str, variants: bool) -> None:
+    plan = load_plan(config(scale=scale, variants=variants), ROOT)
+    assert set(plan.artifacts) >= SEVEN
+    assert (set(plan.artifacts) == SEVEN) == (not variants)
+    order = list(plan.runs)
+    for name, run in plan.runs.items():
+        teacher = s.teacher_of(run)
+        if teacher is not None and isinstance(teacher.run, s.RunSpec):
+            assert order.index(run_id(teacher.run)) < order.index(name)
+            assert set(plan.seeds[name]) <= set(plan.seeds[run_id(teacher.run)])
+
+
+def test_fig5_at_paper_scale_is_24_runs_of_5_seeds() -> None:
+    artifact = load_plan(config(scale="paper"), ROOT).artifacts["muller2019.fig5"]
+    runs = {run_id(m.run): m.seeds for m in artifact.members}
+    assert len(artifact.members) == 24
+    assert len(runs) == 24
+    assert set(runs.values()) == {(0, 1, 2, 3, 4)}
+
+
+def test_the_teacher_of_fig5_is_the_network_of_fig6() -> None:
+    artifacts = load_plan(config(scale="paper"), ROOT).artifacts
+    hard = [m.run for m in artifacts["muller2019.fig5"].family("teachers") if m.value("alpha") == 0]
+    assert hard[0] == artifacts["muller2019.fig6"].members[0].run
+    assert hard[0].recipe.all_milestones(40_000) == tuple(range(0, 64_001, 4000))
+
+
+def test_the_published_protocol() -> None:
+    plan = load_plan(config(scale="paper"), ROOT)
+    by_name = {name.rsplit(".", 1)[0]: run for name, run in plan.runs.items()}
+    alexnet, resnet = by_name["cifar10.alexnet.kd-T3-resnet56-hard"], by_name["cifar10.resnet56.hard"]
+    assert (alexnet.recipe.steps, alexnet.recipe.loss_scale, alexnet.recipe.optimiser.momentum) == (390_000, 3, 0)
+    assert [round(b * 390_000) for b in alexnet.recipe.schedule.boundaries] == [130_000, 260_000]
+    assert (resnet.recipe.steps, resnet.recipe.clip_norm, resnet.recipe.optimiser.nesterov) == (64_000, 1, True)
+    assert [b * 64_000 for b in resnet.recipe.schedule.boundaries] == [32_000, 48_000]
+    assert alexnet.recipe.augment == resnet.recipe.augment
+    assert isinstance(alexnet.targets, s.Distill)
+    assert (alexnet.targets.student_tempered, alexnet.targets.t2, alexnet.targets.beta) == (False, False, 1)
+    mnist = by_name["mnist.fc_2x1200.ls0.1"]
+    assert (mnist.recipe.optimiser.momentum, mnist.recipe.optimiser.dampening) == (0.9, 0.9)
+    assert mnist.recipe.optimiser.groups[0].lr_factor == 0.1
+    student = by_name["mnist.fc_2x800.match-b0.6-fc_2x1200-ls0.1"]
+    assert student.recipe == dataclasses.replace(mnist.recipe, augment=s.Augment())
+
+
+def test_published_names_are_those_of_the_paper() -> None:
+    for scale in ("demo", "paper"):
+        plan = load_plan(config(scale=scale, variants=True), ROOT)
+        for artifact in plan.artifacts.values():
+            for member in artifact.members:
+                names = dict(member.published)
+                assert names["dataset"] in ("cifar10", "cifar100", "imagenet", "mnist")
+                assert names["student"] in ("alexnet", "resnet56", "inception_v4", "fc_2x1200", "fc_2x800")
+                if s.teacher_of(member.run):
+                    assert names["teacher"] in ("resnet56", "fc_2x1200")
+
+
+def test_demo_says_what_it_changed_and_paper_changes_nothing() -> None:
+    demo, paper = load_plan(config(), ROOT), load_plan(config(scale="paper"), ROOT)
+    fig5 = demo.artifacts["muller2019.fig5"].notes
+    assert "demo: digits stands in for cifar10" in fig5
+    assert any(note.startswith("demo: T of students of hard thinned to") for note in fig5)
+    assert not any("mnist" in note or "glyphs" in note for note in fig5)
+    assert not any(artifact.notes for artifact in paper.artifacts.values())
+
+
+def test_the_demo_needs_only_embedded_data() -> None:
+    plan = load_plan(config(variants=True), ROOT)
+    assert {run.dataset.name for run in plan.runs.values()} <= {"digits", "glyphs"}
+
+
+def test_a_scale_names_nothing_that_no_grid_has() -> None:
+    grids = [read_yaml(path) for path in (ROOT / "workflow" / "grids").glob("*.yaml")]
+    for path in (ROOT / "workflow" / "scales").glob("*.yaml"):
+        scale = read_yaml(path)
+        for section, names in (scale.get("substitute") or {}).items():
+            known = {name for grid in grids for name in grid[section]}
+            assert {name.rsplit("/", 1)[-1] for name in names} <= known
+        known = {f"{grid['paper']}.{name}" for grid in grids for name in grid["artifacts"]}
+        assert set(scale.get("artifacts") or {}) <= known
+        assert set(scale.get("thin") or {}) <= {grid["paper"] for grid in grids}
+        assert scale["scale"] == path.stem
+
+
+def test_the_audit_side_imports_no_torch() -> None:
+    code = "import sys, softlabels.grid.audit; sys.exit(bool({'torch', 'numpy', 'pandas'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# ---------------------------------------------------------------- a grid of one's own
+
+
+def test_the_example_in_the_configuration_works() -> None:
+    artifact = plan_of().artifacts["own.distillation"]
+    assert artifact.target == "own_distillation"
+    assert (len(artifact.family("my_teachers")), len(artifact.family("my_students"))) == (4, 16)
+    student = artifact.family("my_students")[0].run
+    assert student.recipe.optimiser.weight_decay == 5e-4
+    assert isinstance(student.targets, s.Distill)
+    assert student.targets.teacher.run == artifact.family("my_teachers")[0].run
+    assert artifact.notes == ()
+
+
+def test_the_other_teachers_of_the_example_work() -> None:
+    example = (ROOT / "config.yaml").read_text().replace("…", "0" * 64)
+    text = [line.strip("# ") for line in example.splitlines()]
+    network, logits = (
+        yaml.safe_load(line)["teacher"] for line in text if line.startswith(("teacher: {w", "teacher: {l"))
+    )
+    grid = own_grid()
+    grid["families"]["my_students"]["run"]["targets"]["teacher"] = network
+    del grid["families"]["my_students"]["axes"]["alpha"]
+    members = plan_of(grid).artifacts["own.distillation"].family("my_students")
+    assert isinstance(members[0].run.targets, s.Distill)
+    assert isinstance(members[0].run.targets.teacher.run, s.UserNetwork)
+    assert dict(members[0].published)["teacher"] == "my_teacher"
+    grid["recipes"]["my_recipe"]["augment"] = {}
+    grid["families"]["my_students"]["run"]["targets"]["teacher"] = logits
+    members = plan_of(grid).artifacts["own.distillation"].family("my_students")
+    assert isinstance(members[0].run.targets, s.Distill)
+    assert isinstance(members[0].run.targets.teacher.run, s.UserLogits)
+
+
+def test_seeds_of_the_command_line_come_first() -> None:
+    assert set(plan_of(seeds=[4, 7]).seeds.values()) == {(4, 7)}
+    assert set(load_plan(config(seeds=2), ROOT).seeds.values()) == {(0, 1)}
+
+
+def test_a_fixed_teacher_is_trained_once_for_all_students() -> None:
+    grid = own_grid()
+    grid["families"]["my_students"]["run"]["targets"]["teacher"]["seed"] = 5
+    grid["artifacts"]["distillation"]["families"] = ["my_students"]
+    grid["artifacts"]["distillation"]["probes"] = {}
+    plan = plan_of(grid)
+    assert {plan.seeds[name] for name, run in plan.runs.items() if s.teacher_of(run) is None} == {(5,)}
+    assert {seeds for _, seeds in needed_caches(plan).values()} == {(5,)}
+
+
+def test_a_member_can_be_taught_by_another_of_its_family() -> None:
+    grid = own_grid()
+    grid["families"]["my_students"]["axes"] = {"teacher": ["my_teachers", "my_baseline"]}
+    grid["families"]["my_students"]["run"]["targets"] |= {
+        "temperature": 2,
+        "teacher": {"family": "$teacher", "alpha": 0},
+    }
+    members = plan_of(grid).artifacts["own.distillation"].family("my_students")
+    assert [dict(m.published)["teacher"] for m in members] == ["my_teacher", "my_student"]
+
+
+def test_editing_one_alpha_changes_only_what_it_must() -> None:
+    grid = own_grid()
+    before = plan_of(grid).runs
+    grid["families"]["my_teachers"]["axes"]["alpha"][3] = 0.3
+    grid["families"]["my_students"]["axes"]["alpha"][3] = 0.3
+    after = plan_of(grid).runs
+    gone = set(before) - set(after)
+    assert len(before) == len(after)
+    assert len(gone) == 5
+    assert all("ls0.2" in name for name in gone)
+
+
+def targets_of(grid: dict[str, Any]) -> dict[str, Any]:
+    """The targets of the students of the example."""
+    found: dict[str, Any] = grid["families"]["my_students"]["run"]["targets"]
+    return found
+
+
+Change = Callable[[dict[str, Any]], Any]
+BAD: list[tuple[Change, str]] = [
+    (lambda g: g.update(familys={}), r"config.yaml: grid has no key 'familys'; allowed: paper"),
+    (lambda g: g["recipes"]["my_recipe"].update(lr=1), r"my_recipe has no key 'lr'; allowed: base, batch_size"),
+    (lambda g: g["recipes"]["my_recipe"]["optimiser"].update(lr="fast"), r"my_recipe\.optimiser\.lr"),
+    (lambda g: g["recipes"]["my_recipe"].update(steps=10), r"my_recipe.* one of steps and epochs"),
+    (lambda g: g["recipes"]["my_recipe"].pop("batch_size"), r"my_recipe\.batch_size is missing"),
+    (lambda g: g["families"]["my_teachers"]["axes"].update(alpha=[0, 1]), r"my_teachers.*alpha.*\[0, 1\), not 1"),
+    (lambda g: g["families"]["my_teachers"]["axes"].update(seed=[0]), r"'seed' cannot be the name of an axis"),
+    (lambda g: g["families"]["my_students"]["axes"].update(T=[0]), r"my_students.*temperature must be > 0, not 0"),
+    (lambda g: g["families"]["my_students"]["axes"].update(alpha=[0.3]), r"no teacher my_teachers\(alpha=0\.3\)"),
+    (lambda g: targets_of(g).update(temperature="$tau"), r"\$tau is no axis.*alpha, T"),
+    (lambda g: targets_of(g).update(temperature="hot"), r"temperature cannot be 'hot'"),
+    (lambda g: targets_of(g).update(temprature=2), r"no key 'temprature'; allowed: kind, teacher, temperature"),
+    (lambda g: targets_of(g).update(kind="distil"), r"targets\.kind: 'distil' is not one of"),
+    (lambda g: targets_of(g).update(views=0), r"targets\.views"),
+    (lambda g: targets_of(g)["teacher"].update(family="nobody"), r"'nobody' is not among the families of own"),
+    (lambda g: targets_of(g)["teacher"].pop("alpha"), r"several members; say which by alpha"),
+    (lambda g: targets_of(g)["teacher"].update(beta=1), r"my_teachers has no axis 'beta'"),
+    (lambda g: targets_of(g)["teacher"].update(checkpoint="step:7"), r"keeps no weights at step 7"),
+    (
+        lambda g: targets_of(g).update(teacher={"family": "my_students", "alpha": "$alpha", "T": "$T"}),
+        r"my_students\(alpha=0, T=1\) ← my_students\(alpha=0, T=1\) form a cycle",
+    ),
+    (lambda g: targets_of(g).update(teacher={"weights": "a", "sha256": "b" * 64}), r"teacher\.model is missing"),
+    (lambda g: targets_of(g).update(teacher={"logits": "a", "sha256": "b" * 64}), r"must have no augment"),
+    (lambda g: targets_of(g).update(teacher={}), r"teacher needs a family of this grid, or weights or logits"),
+    (lambda g: g["models"]["my_student"].update(name="resnet19"), r"models\.my_student.*'resnet19' is unknown"),
+    (lambda g: g["models"]["my_student"].update(options={"stm": 1}), r"mobilenet_v2 has no such option"),
+    (lambda g: g["datasets"]["my_pictures"].update(name="cfar"), r"datasets\.my_pictures"),
+    (lambda g: g["datasets"]["my_pictures"].pop("num_classes"), r"num_classes is needed"),
+    (lambda g: g["families"]["my_students"]["run"].update(dataset="other"), r"run\.dataset: 'other' is not among"),
+    (lambda g: g["artifacts"]["distillation"].update(families=["x"]), r"distillation\.families: 'x' is not among"),
+    (lambda g: g["artifacts"]["distillation"].update(probes={"x": {}}), r"probes\.x"),
+    (lambda g: g["artifacts"]["distillation"]["probes"]["my_teachers"].update(split="all"), r"probes\.my_teachers"),
+    (lambda g: g["artifacts"]["distillation"]["probes"]["my_teachers"].update(classes=[10]), r"classes 0 to 9"),
+    (
+        lambda g: g["artifacts"]["distillation"]["probes"]["my_teachers"].update(checkpoints="milestones"),
+        r"keeps no milestones",
+    ),
+    (lambda g: g["artifacts"]["distillation"].update(seeds={"my_teachers": 1}), r"no seeds for the family my_baseline"),
+    (lambda g: g["recipes"].update(my_recipe={"base": "b"}, b={"base": "my_recipe"}), r"my_recipe ← b ← my_recipe"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "sentence"), BAD, ids=range(len(BAD)))
+def test_a_bad_grid_is_one_sentence_that_names_file_and_key(change: Change, sentence: str) -> None:
+    grid = copy.deepcopy(own_grid())
+    change(grid)
+    with pytest.raises(SpecError, match=sentence) as caught:
+        plan_of(grid)
+    assert str(caught.value).startswith("config.yaml: grid")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"scal": "demo"}, r"config.yaml has no key 'scal'; allowed: scale, papers"),
+        ({"scale": "huge"}, r"config.yaml: scale: there is no scale 'huge'; there are demo, paper"),
+        ({"papers": ["nobody"]}, r"config.yaml: papers: there is no grid of 'nobody'; there are .*muller2019"),
+        ({"papers": "muller2019"}, r"config.yaml: papers"),
+        ({"seeds": 0}, r"config.yaml: seeds"),
+        ({"seeds": "three"}, r"config.yaml: seeds"),
+        ({"cache": {"max_byte": 1}}, r"config.yaml: cache has no key 'max_byte'"),
+    ],
+)
+def test_a_bad_configuration_is_one_sentence(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(SpecError, match=sentence):
+        load_plan(config(**changes), ROOT)
+
+
+# ---------------------------------------------------------------- scales
+
+
+@pytest.fixture
+def workflow(tmp_path: Path) -> Callable[[dict[str, Any]], Plan]:
+    """Plans of the demo scale with some of its keys replaced."""
+    (tmp_path / "workflow" / "scales").mkdir(parents=True)
+    for folder in ("grids", "schemas"):
+        (tmp_path / "workflow" / folder).symlink_to(ROOT / "workflow" / folder)
+
+    def plan(changes: dict[str, Any]) -> Plan:
+        scale = read_yaml(ROOT / "workflow" / "scales" / "demo.yaml") | changes
+        (tmp_path / "workflow" / "scales" / "demo.yaml").write_text(yaml.safe_dump(scale))
+        return load_plan(config(), tmp_path)
+
+    return plan
+
+
+@pytest.mark.parametrize(
+    ("thin", "sentence"),
+    [
+        ({"teachers": {"alpha": [0, 0.2]}}, r"scales/demo.yaml: thin.muller2019.teachers.alpha: 0.2 is not among"),
+        ({"teachers": {"beta": [0]}}, r"thin.muller2019.teachers.beta: the family has no such axis"),
+        ({"techers": {"alpha": [0]}}, r"thin.muller2019.*'techers' is not among the families"),
+        ({"teachers": {"alpha": [0]}}, r"no teacher teachers\(alpha=0.15\).*thinned by .*demo.yaml"),
+    ],
+)
+def test_bad_thinning(workflow: Callable[[dict[str, Any]], Plan], thin: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(SpecError, match=sentence):
+        workflow({"thin": {"muller2019": thin}})
+
+
+def test_a_scales_recipe_builds_on_the_published_one(workflow: Callable[[dict[str, Any]], Plan]) -> None:
+    short = {"recipes": {"resnet56_cifar100": {"base": "resnet56_cifar100", "epochs": 2}}}
+    plan = workflow({"substitute": short, "thin": {}})
+    runs = [m.run for m in plan.artifacts["muller2019.fig5"].family("teachers")]
+    # The CIFAR-10 recipe builds on the one that the scale shortened and keeps its own milestones.
+    assert {(r.recipe.steps, r.recipe.epochs, r.recipe.milestone_every, r.recipe.loss_scale) for r in runs} == {
+        (None, 2, 4000, 3)
+    }
+
+
+def test_a_scale_leaves_a_grid_of_ones_own_alone() -> None:
+    grid = own_grid()
+    grid["datasets"]["my_pictures"] = {"name": "mnist"}
+    grid["datasets"]["cifar10"] = {"name": "cifar10"}
+    grid["families"]["my_baseline"]["run"]["dataset"] = "cifar10"
+    names = {run.dataset.name for run in plan_of(grid).runs.values()}
+    assert names == {"mnist", "cifar10"}
+
+
+def test_the_cache_budget(tmp_path: Path) -> None:
+    plan = load_plan(config(scale="paper", cache={"max_bytes": 1e9}), ROOT)
+    with pytest.raises(SpecError, match=r"cache\.max_bytes: .* 30 GB and 1 GB are allowed.*views.*online"):
+        check_cache_budget(plan)
+    check_cache_budget(load_plan(config(scale="paper"), ROOT))
+    check_cache_budget(load_plan(config(scale="paper", cache={"max_bytes": None}), ROOT))
+
+
+# ---------------------------------------------------------------- YAML and schemas
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("a: 1\nb: 2\na: 3\n", "line 3: the key 'a' is given twice"), ("a: [1", "line")]
+)
+def test_bad_yaml_names_file_and_line(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(SpecError, match=words) as caught:
+        read_yaml(path)
+    assert str(path) in str(caught.value)
+
+
+def test_scientific_numbers_are_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text("lr: 1e-4\nsha256: 1234e5\nname: e5\n")
+    assert read_yaml(path) == {"lr": 1e-4, "sha256": "1234e5", "name": "e5"}
+
+
+def _schema(name: str) -> Any:
+    return read_yaml(ROOT / "workflow" / "schemas" / f"{name}.schema.yaml")
+
+
+@pytest.mark.parametrize(
+    ("path", "cls", "extra"),
+    [
+        ("dataset", s.DatasetSpec, set()),
+        ("model", s.ModelSpec, set()),
+        ("recipe", s.Recipe, {"base"}),
+        ("optimiser", s.Optimiser, set()),
+        ("optimiser/properties/groups/items", s.ParameterGroup, set()),
+        ("schedule", s.Schedule, set()),
+        ("augment", s.Augment, set()),
+        ("precision", s.Precision, set()),
+        ("hard", s.Hard, set()),
+        ("smooth", s.Smooth, set()),
+        ("distill", s.Distill, set()),
+        ("logit_match", s.LogitMatch, set()),
+        ("probe", plan_module.Probe, set()),
+    ],
+)
+def test_the_schema_has_the_fields_of_the_specs(path: str, cls: Any, extra: set[str]) -> None:
+    node = _schema("grid")["$defs"]
+    for part in path.split("/"):
+        node = node[part]
+    assert set(node["properties"]) == {f.name for f in dataclasses.fields(cls)} | extra
+
+
+def _objects(node: Any, where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(node, dict):
+        if "properties" in node and not where.endswith(("/if", "/then")):
+            yield where, node
+        for name, item in node.items():
+            yield from _objects(item, f"{where}/{name}")
+    elif isinstance(node, list):
+        for index, item in enumerate(node):
+            yield from _objects(item, f"{where}/{index}")
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_every_key_is_described_and_no_other_is_let_through(name: str) -> None:
+    schema = _schema(name)
+    definitions = _schema("grid")["$defs"]
+    for where, node in _objects(schema):
+        # These two hold the axes or the kind of something else and are closed by their branches.
+        closed = where in ("/$defs/targets", "/$defs/teacher")
+        assert closed or node.get("additionalProperties") is False, where
+        for key, item in node["properties"].items():
+            target = definitions.get(str(item.get("$ref", "")).rsplit("/", 1)[-1], {})
+            assert "description" in item or "description" in target, f"{where}/{key}"

@@ -1,0 +1,130 @@
+"""Plain values to specs: strict, and the inverse of `to_dict`."""
+
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from softlabels.errors import SpecError
+from softlabels.grid import spec as s
+from softlabels.grid.parse import from_dict
+
+fractions = st.floats(0, 0.99, allow_nan=False)
+positive = st.floats(1e-6, 1e6, allow_nan=False)
+counts = st.integers(1, 10**6)
+datasets = st.builds(
+    s.DatasetSpec,
+    name=st.just("digits"),
+    holdout=st.none() | st.integers(0, 500) | st.floats(0.01, 0.5),
+    split=st.sampled_from(["stratified", "last"]),
+    split_seed=st.integers(0, 9),
+    train_limit=st.none() | counts,
+)
+option_values = st.booleans() | st.integers(-9, 9) | st.text(max_size=3) | st.lists(st.integers(1, 9)).map(tuple)
+models = st.dictionaries(st.text("abc", min_size=1), option_values, max_size=3).map(
+    lambda options: s.ModelSpec("mlp", tuple(sorted(options.items())))
+)
+augments = st.builds(
+    s.Augment,
+    pad=st.integers(0, 4),
+    crop=st.none() | st.integers(1, 32),
+    flip=st.booleans(),
+    brightness=st.floats(0, 63),
+    contrast=st.none() | st.tuples(positive, positive).map(sorted).map(tuple),
+)
+optimisers = st.builds(
+    s.Optimiser,
+    lr=positive,
+    momentum=st.floats(0.1, 0.9),
+    dampening=fractions,
+    nesterov=st.booleans(),
+    groups=st.lists(
+        st.builds(s.ParameterGroup, parameters=st.just("^fc"), lr_factor=positive, weight_decay=st.none() | fractions),
+        max_size=2,
+    ).map(tuple),
+)
+schedules = st.just(s.Schedule()) | st.builds(
+    s.Schedule, kind=st.just("steps"), boundaries=st.just((0.5, 0.75)), factor=positive, warmup=fractions
+)
+recipes = st.builds(
+    s.Recipe,
+    batch_size=counts,
+    optimiser=optimisers,
+    epochs=positive,
+    schedule=schedules,
+    loss_scale=positive,
+    ema=st.none() | st.floats(0.1, 0.9),
+    augment=augments,
+    normalise=st.sampled_from(["none", "dataset", "per_image"]),
+    milestones=st.lists(counts, max_size=3).map(tuple),
+    precision=st.builds(s.Precision, autocast=st.sampled_from(["none", "bf16"]), channels_last=st.booleans()),
+)
+smooth = st.builds(s.Smooth, alpha=fractions, over=st.sampled_from(["all", "others"]))
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> s.RunSpec:
+    """Runs on labels, taught by another run, or by a network of the user's own."""
+    dataset, recipe = draw(datasets), draw(recipes)
+    targets: s.Targets = draw(st.just(s.Hard()) | smooth)
+    kind = draw(st.sampled_from(["labels", "distill", "match", "own"]))
+    if kind != "labels":
+        who: s.RunSpec | s.UserNetwork = s.RunSpec(dataset, draw(models), targets, recipe)
+        teacher = s.Teacher(who, draw(st.sampled_from(["same", 0, 3])), draw(st.sampled_from(["last", "best"])))
+        if kind == "own":
+            teacher = s.Teacher(s.UserNetwork(draw(models), "net.safetensors", "ab" * 32, "dataset"))
+        targets = s.Distill(teacher, draw(positive), views=draw(st.just("all") | counts))  # type: ignore[arg-type]
+        if kind == "match":
+            targets = s.LogitMatch(teacher, 0.6, reduction="sum", cache="online")
+    # Teacher and student look at pictures of one size.
+    augment = dataclasses.replace(draw(augments), crop=recipe.augment.crop)
+    return s.RunSpec(dataset, draw(models), targets, dataclasses.replace(draw(recipes), augment=augment))
+
+
+@settings(max_examples=60, deadline=None)
+@given(runs())
+def test_from_dict_is_the_inverse_of_to_dict(run: s.RunSpec) -> None:
+    through_json = json.loads(json.dumps(s.to_dict(run)))
+    assert from_dict(s.RunSpec, through_json, "here:") == run
+
+
+def test_a_number_is_whole_where_the_field_is_whole() -> None:
+    assert from_dict(s.DatasetSpec, {"name": "digits", "holdout": 100}, "x:").holdout == 100
+    assert type(from_dict(s.DatasetSpec, {"name": "digits", "holdout": 100}, "x:").holdout) is int
+    assert type(from_dict(s.Smooth, {"kind": "smooth", "alpha": 0}, "x:").alpha) is float
+
+
+@pytest.mark.parametrize(
+    ("cls", "value", "words"),
+    [
+        (s.DatasetSpec, {"name": "digits", "nmae": 1}, ["f.yaml: a has no key 'nmae'", "allowed: name, holdout"]),
+        (s.DatasetSpec, {}, ["f.yaml: a.name is missing"]),
+        (s.DatasetSpec, "digits", ["f.yaml: a must be a mapping", "name"]),
+        (s.Smooth, {"kind": "smooth", "alpha": True}, ["a.alpha must be a number, not true"]),
+        (s.Smooth, {"kind": "smooth", "alpha": float("nan")}, ["a.alpha must be a number"]),
+        (s.Smooth, {"kind": "smooth", "alpha": 1}, ["f.yaml: a:", "[0, 1)"]),
+        (s.Optimiser, {"lr": "fast"}, ["a.lr must be a number, not 'fast'"]),
+        (s.Optimiser, {"lr": 1, "nesterov": 1}, ["a.nesterov must be true or false, not 1"]),
+        (s.Optimiser, {"lr": 1, "name": "adamw"}, ["a.name must be 'sgd' or 'adam'"]),
+        (s.Optimiser, {"lr": 1, "groups": [{"parameters": 3}]}, ["a.groups[0].parameters must be a text"]),
+        (s.Optimiser, {"lr": 1, "betas": [0.9]}, ["a.betas must be a list of 2 values"]),
+        (s.Recipe, {"batch_size": 8.5, "optimiser": {"lr": 1}}, ["a.batch_size must be a whole number"]),
+        (s.Augment, {"crop": "all"}, ["a.crop must be a whole number or null"]),
+        (s.ModelSpec, {"name": "mlp", "options": [1]}, ["a.options must be a mapping"]),
+    ],
+)
+def test_what_is_wrong_is_named(cls: type, value: object, words: list[str]) -> None:
+    with pytest.raises(SpecError) as caught:
+        from_dict(cls, value, "f.yaml: a")
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_an_unknown_kind_of_targets_lists_the_kinds() -> None:
+    run = {"dataset": {"name": "digits"}, "model": {"name": "mlp"}, "targets": {"kind": "soft"}}
+    run["recipe"] = {"batch_size": 1, "steps": 1, "optimiser": {"lr": 1}}
+    with pytest.raises(SpecError, match=r"f: targets\.kind must be one of hard, smooth, distill, logit_match"):
+        from_dict(s.RunSpec, run, "f:")

@@ -1,0 +1,211 @@
+"""Mutual information and the geometry of activations: closed forms, invariances, degenerate input."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.decomposition import PCA
+
+from softlabels.errors import DataError, SpecError
+from softlabels.metrics.geometry import (
+    affine_plane,
+    span_pca,
+    template_plane,
+    triangle_regularity,
+    within_class_spread_ratio,
+)
+from softlabels.metrics.information import collapsed, mutual_information
+
+WIDTH = {"fresh": 6, "reused": 5}  # columns of y for L = 5
+
+
+# ---------------------------------------------------------------- mutual information
+
+
+@pytest.mark.parametrize(
+    ("draws", "clusters", "limit"),
+    [("fresh", 2, 0.63), ("reused", 2, 0.81), ("fresh", 1, -0.066), ("reused", 1, 0.112)],
+)
+def test_collapsed_clusters_give_the_closed_form(draws, clusters, limit):
+    """Müller's setting, N = 600 and L = 5, mean of ten simulations."""
+    rng = np.random.default_rng(0)
+    centres = np.repeat(100.0 * np.arange(clusters), 600 // clusters)[:, None]
+    values = [mutual_information(centres + rng.normal(size=(600, WIDTH[draws])), draws) for _ in range(10)]
+    assert collapsed(clusters, 5, draws) == pytest.approx(limit, abs=0.01)
+    assert np.mean(values) == pytest.approx(collapsed(clusters, 5, draws), abs=0.012)
+
+
+@pytest.mark.parametrize("draws", ["fresh", "reused"])
+def test_examples_far_apart_reach_log_n(draws):
+    y = 1000.0 * np.arange(50)[:, None] + np.random.default_rng(0).normal(size=(50, WIDTH[draws]))
+    assert mutual_information(y, draws) == pytest.approx(np.log(50))
+
+
+@given(
+    arrays(np.float64, (8, 4), elements=st.floats(-20, 20)),
+    st.sampled_from(["fresh", "reused"]),
+    st.sampled_from([-8.0, 0.5, 4.0]),
+    st.integers(-100, 100),
+)
+def test_information_is_at_most_log_n_and_knows_no_unit(y, draws, scale, shift):
+    y = y + 0.1 * np.random.default_rng(0).normal(size=y.shape)  # never σ² = 0
+    value = mutual_information(y, draws)
+    assert value <= np.log(8) + 1e-9
+    assert mutual_information(scale * y + shift, draws) == pytest.approx(value, abs=1e-7)
+
+
+def test_the_sum_is_written_out():
+    """Against the formula with plain loops, y_x fixed in the inner sum."""
+    y = np.random.default_rng(1).normal(size=(7, 4)) + np.arange(7)[:, None]
+    mean = y[:, :3].mean(axis=1)
+    variance = np.mean((y[:, 3] - mean) ** 2)
+    total = 0.0
+    for x in range(7):
+        inner = np.mean([np.exp(-((y[x, 3] - mean[other]) ** 2) / (2 * variance)) for other in range(7)])
+        total += -((y[x, 3] - mean[x]) ** 2) / (2 * variance) - np.log(inner)
+    assert mutual_information(y, "fresh") == pytest.approx(total / 7)
+
+
+@pytest.mark.parametrize("draws", ["fresh", "reused"])
+def test_draws_that_do_not_vary_are_an_error(draws):
+    with pytest.raises(DataError, match="random augmentation"):
+        mutual_information(np.repeat(np.random.default_rng(0).normal(size=(9, 1)), 6, axis=1), draws)
+
+
+def test_malformed_draws_are_named():
+    with pytest.raises(DataError, match="finite draws"):
+        mutual_information(np.zeros((5, 1)), "reused")
+    with pytest.raises(DataError, match="finite draws"):
+        mutual_information(np.full((5, 3), np.inf), "fresh")
+    with pytest.raises(SpecError, match="fresh or reused"):
+        mutual_information(np.zeros((5, 3)), "both")
+    with pytest.raises(SpecError, match="2 or more draws"):
+        collapsed(2, 1, "reused")
+
+
+# ---------------------------------------------------------------- planes
+
+
+def layer(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A last layer [6, 9] with bias, and activations [40, 9]."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(6, 9)), rng.normal(size=6), rng.normal(size=(40, 9)) + 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_affine_plane_keeps_the_triangle_of_the_templates(seed):
+    weight, bias, features = layer(seed)
+    classes = (4, 0, 2)
+    plane = affine_plane(weight, bias, classes)
+    full = np.column_stack([weight, bias])[list(classes)]
+    for a, b in itertools.combinations(range(3), 2):
+        in_plane = np.linalg.norm(plane.templates[a] - plane.templates[b])
+        assert in_plane == pytest.approx(np.linalg.norm(full[a] - full[b]))
+    assert triangle_regularity(plane.templates) == pytest.approx(triangle_regularity(full))
+    # Signs: axis 1 from template 1 to template 2, template 3 above.
+    assert plane.templates[1, 0] > plane.templates[0, 0]
+    assert plane.templates[1, 1] == pytest.approx(plane.templates[0, 1])
+    assert plane.templates[2, 1] > plane.templates[0, 1]
+    # Inner products within the plane are differences of logits.
+    coordinates = plane(features)
+    logits = features @ weight.T + bias
+    assert coordinates @ (plane.templates[1] - plane.templates[0]) == pytest.approx(logits[:, 0] - logits[:, 4])
+    assert coordinates @ (plane.templates[2] - plane.templates[0]) == pytest.approx(logits[:, 2] - logits[:, 4])
+    # A template, its bias as the trailing coordinate, is mapped as an activation is.
+    assert template_plane(features, weight, bias, classes)[0] == pytest.approx(coordinates)
+
+
+def test_the_origin_of_the_affine_plane_is_that_of_the_augmented_activations():
+    weight, bias, features = layer()
+    plane = affine_plane(weight, 0 * bias, (0, 1, 2))
+    assert plane(np.zeros((1, 9))) == pytest.approx(np.zeros((1, 2)))
+    assert plane(2 * features) == pytest.approx(2 * plane(features))
+
+
+def test_span_pca_is_sklearns_pca_within_the_span():
+    weight, bias, features = layer()
+    span = span_pca(weight, bias, (1, 3, 5), features)
+    templates = np.column_stack([weight, bias])[[1, 3, 5]]
+    basis = np.linalg.qr(templates.T)[0]
+    expected = PCA(2).fit_transform(np.column_stack([features, np.ones(40)]) @ basis)
+    signs = np.sign((expected * span(features)).sum(axis=0))
+    assert span(features) == pytest.approx(expected * signs)
+    assert span(features).mean(axis=0) == pytest.approx([0, 0])
+    assert span.basis.T @ span.basis == pytest.approx(np.eye(2))
+    # What was fitted on training examples is applied unchanged to others.
+    assert span(features[:3]) == pytest.approx(span(features)[:3])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_signs_of_span_pca_are_fixed(seed):
+    weight, bias, features = layer(seed)
+    templates = np.column_stack([weight, bias])[[1, 3, 5]]
+    q, r = np.linalg.qr(templates.T)
+    components = (q * np.sign(np.diagonal(r))).T @ span_pca(weight, bias, (1, 3, 5), features).basis
+    assert (components.max(axis=0) == np.abs(components).max(axis=0)).all()
+
+
+def test_the_two_planes_agree_on_no_more_than_the_span():
+    weight, bias, features = layer()
+    affine, span = affine_plane(weight, bias, (0, 1, 2)), span_pca(weight, bias, (0, 1, 2), features)
+    assert np.abs(affine.basis.T @ span.basis).max() < 1  # another plane of the same three dimensions
+    joint = np.column_stack([affine.basis, span.basis])
+    assert np.linalg.matrix_rank(joint, tol=1e-9) == 3
+
+
+def test_degenerate_planes_are_errors():
+    weight, bias, features = layer()
+    weight[2], bias[2] = 2 * weight[1] - weight[0], 2 * bias[1] - bias[0]
+    with pytest.raises(DataError, match="span no plane"):
+        affine_plane(weight, bias, (0, 1, 2))
+    with pytest.raises(DataError, match="span no plane"):
+        span_pca(weight, bias, (0, 1, 2), features)
+    for classes in [(0, 1), (0, 1, 1), (0, 1, 6), (0, 1, -1)]:
+        with pytest.raises(DataError, match="three different classes"):
+            affine_plane(weight, bias, classes)
+    with pytest.raises(DataError, match=r"\[M, 9\]"):
+        affine_plane(weight, bias, (0, 1, 3))(features[:, :8])
+    with pytest.raises(DataError, match="last layer"):
+        affine_plane(weight, bias[:5], (0, 1, 3))
+    with pytest.raises(DataError, match="at least 3"):
+        span_pca(weight, bias, (0, 1, 3), features[:2])
+
+
+# ---------------------------------------------------------------- spread and regularity
+
+
+@given(st.integers(0, 2**16), st.floats(0.01, 100), st.floats(-50, 50))
+def test_spread_ratio_ignores_scale_rotation_and_shift(seed, scale, shift):
+    rng = np.random.default_rng(seed)
+    points, labels = rng.normal(size=(30, 3)), rng.integers(3, size=30)
+    rotation = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    ratio = within_class_spread_ratio(points, labels)
+    assert 0 <= ratio <= 1
+    assert within_class_spread_ratio(scale * points @ rotation + shift, labels) == pytest.approx(ratio, abs=1e-9)
+
+
+def test_spread_ratio_of_known_clusters():
+    # Two classes at ±3 with variance 1 within: 1 / (1 + 9).
+    points = np.array([[2.0], [4.0], [-2.0], [-4.0]])
+    assert within_class_spread_ratio(points, [0, 0, 1, 1]) == pytest.approx(0.1)
+    assert within_class_spread_ratio(points, [0, 0, 0, 0]) == 1
+    assert within_class_spread_ratio([[1.0], [1.0], [2.0]], [5, 5, 9]) == 0
+
+
+def test_spread_ratio_of_nothing_is_an_error():
+    with pytest.raises(DataError, match="all equal"):
+        within_class_spread_ratio(np.ones((4, 2)), [0, 0, 1, 1])
+    with pytest.raises(DataError, match="labels"):
+        within_class_spread_ratio(np.ones((4, 2)), [0, 1])
+
+
+def test_triangle_regularity():
+    assert triangle_regularity([[0, 0], [1, 0], [0.5, np.sqrt(0.75)]]) == pytest.approx(1)
+    assert triangle_regularity([[0, 0], [3, 0], [0, 4]]) == pytest.approx(5 / 3)
+    with pytest.raises(DataError, match="same point"):
+        triangle_regularity([[0, 0], [0, 0], [1, 0]])

@@ -1,0 +1,308 @@
+"""Networks: sizes, costs, the one convention (features, head), and what is refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from softlabels.errors import DataError, SpecError
+from softlabels.grid.spec import ModelSpec
+from softlabels.grid.zoo import COUNTED, MODELS, check_options, forward_flops
+from softlabels.models import BUILDERS, Network, build, imagenet, load_weights, parameter_count
+
+
+def spec(name: str, **options: object) -> ModelSpec:
+    return ModelSpec(name, tuple(options.items()))
+
+
+def counted_flops(network: nn.Module, shape: tuple[int, int, int]) -> int:
+    device = next(network.parameters()).device
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.eval()(torch.zeros(1, *shape, device=device))
+    return counter.get_total_flops()
+
+
+# (network, K, (C, H, W), parameters). Known from elsewhere: Müller's networks and their sources, He's ResNet-56,
+# torchvision's published sizes, the usual CIFAR ResNets. The other CIFAR stems are pinned as counted here.
+SIZES = [
+    (spec("fc_2x1200"), 10, (1, 28, 28), 2_395_210),
+    (spec("fc_2x800"), 10, (1, 28, 28), 1_276_810),
+    (spec("alexnet"), 10, (3, 24, 24), 1_068_298),
+    (spec("alexnet"), 10, (3, 32, 32), 1_756_426),
+    (spec("resnet56"), 10, (3, 32, 32), 3_407_674),
+    (spec("resnet56"), 100, (3, 32, 32), 3_419_284),
+    (spec("resnet56", variant="he"), 10, (3, 32, 32), 853_018),
+    (spec("mlp", hidden=[24, 12]), 10, (1, 8, 8), 64 * 24 + 24 + 24 * 12 + 12 + 12 * 10 + 10),
+    (spec("small_cnn"), 10, (1, 8, 8), 13_754),
+    (spec("resnet18"), 1000, (3, 224, 224), 11_689_512),
+    (spec("resnet50"), 1000, (3, 224, 224), 25_557_032),
+    (spec("mobilenet_v2"), 1000, (3, 224, 224), 3_504_872),
+    (spec("efficientnet_b0"), 1000, (3, 224, 224), 5_288_548),
+    (spec("convnext_tiny"), 1000, (3, 224, 224), 28_589_128),
+    (spec("inception_v3"), 1000, (3, 299, 299), 23_834_568),
+    (spec("inception_v4"), 1000, (3, 299, 299), 42_679_816),
+    (spec("resnet18", stem="cifar"), 10, (3, 32, 32), 11_173_962),
+    (spec("resnet18", stem="cifar"), 100, (3, 32, 32), 11_220_132),
+    (spec("resnet50", stem="cifar"), 10, (3, 32, 32), 23_520_842),
+    (spec("resnet50", stem="cifar"), 100, (3, 32, 32), 23_705_252),
+    (spec("mobilenet_v2", stem="cifar"), 10, (3, 32, 32), 2_236_682),
+    (spec("efficientnet_b0", stem="cifar"), 10, (3, 32, 32), 4_020_358),
+    (spec("convnext_tiny", stem="cifar"), 10, (3, 32, 32), 27_825_802),
+]
+
+
+def label(value: object) -> str | None:
+    return "-".join([value.name, *(f"{v}" for _, v in value.options)]) if isinstance(value, ModelSpec) else None
+
+
+def test_every_network_of_the_zoo_can_be_built_and_is_pinned() -> None:
+    assert set(BUILDERS) == set(MODELS)
+    assert {model.name for model, *_ in SIZES} == set(MODELS)
+    pinned = {(model.name, dict(model.options).get("stem", "imagenet"), shape[1]) for model, _, shape, _ in SIZES}
+    assert {(name, stem, counted.side) for (name, stem), counted in COUNTED.items()} <= pinned
+
+
+@pytest.mark.parametrize(("model", "num_classes", "shape", "parameters"), SIZES, ids=label)
+def test_parameters_and_forward_cost(
+    model: ModelSpec, num_classes: int, shape: tuple[int, int, int], parameters: int
+) -> None:
+    with torch.device("meta" if model.name in imagenet.NAMES else "cpu"):  # meta: shapes without numbers
+        network = build(model, num_classes, shape)
+    assert parameter_count(network) == parameters
+    assert forward_flops(model, shape, num_classes) == counted_flops(network, shape)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        (spec("mlp", hidden=(7,), dropout=0.5), (3, 4, 5)),
+        (spec("small_cnn", widths=(4, 8, 8), hidden=9), (1, 17, 19)),
+        (spec("alexnet"), (1, 9, 7)),
+        (spec("resnet56", depth=8, widths=(3, 4, 4, 6)), (1, 15, 17)),
+        (spec("resnet56", depth=14, variant="he"), (1, 15, 16)),
+    ],
+    ids=label,
+)
+def test_own_networks_cost_what_they_should_at_any_size(model: ModelSpec, shape: tuple[int, int, int]) -> None:
+    assert forward_flops(model, shape, 5) == counted_flops(build(model, 5, shape), shape)
+
+
+def test_cost_of_library_networks_scales_with_the_picture() -> None:
+    for name, stem in COUNTED:
+        if not name.startswith("inception"):  # unpadded convolutions: they do not scale at small sizes
+            model, shape = spec(name, stem=stem), (3, 128, 128) if stem == "imagenet" else (3, 64, 64)
+            with torch.device("meta"):
+                network = build(model, 20, shape)
+            assert forward_flops(model, shape, 20) == pytest.approx(counted_flops(network, shape), rel=0.03)
+
+
+def test_an_import_path_has_no_known_cost() -> None:
+    assert forward_flops(spec("my.package:net"), (1, 8, 8), 10) is None
+
+
+SMALLEST = [
+    (spec("mlp", dropout=0.5), (1, 8, 8)),
+    (spec("small_cnn"), (1, 8, 8)),
+    (spec("alexnet"), (3, 24, 24)),
+    (spec("resnet56", depth=8), (1, 8, 8)),
+    (spec("resnet56", depth=8, variant="he"), (3, 8, 8)),
+    (spec("resnet18"), (1, 33, 33)),
+    (spec("resnet50", stem="cifar"), (1, 8, 8)),
+    (spec("mobilenet_v2", stem="cifar"), (1, 8, 8)),
+    (spec("efficientnet_b0"), (4, 33, 33)),
+    (spec("convnext_tiny"), (1, 32, 32)),
+    (spec("convnext_tiny", stem="cifar"), (3, 8, 8)),
+    (spec("inception_v3"), (1, 75, 75)),
+    (spec("inception_v4"), (1, 75, 75)),
+]
+
+
+@pytest.mark.parametrize(("model", "shape"), SMALLEST, ids=label)
+def test_forward_and_backward_at_the_smallest_size(model: ModelSpec, shape: tuple[int, int, int]) -> None:
+    torch.manual_seed(0)
+    network = build(model, 5, shape)
+    assert isinstance(network, Network)
+    assert network.training
+    x = torch.randn(2, *shape)
+    logits = network(x)
+    assert logits.shape == (2, 5)
+    nn.functional.cross_entropy(logits, torch.tensor([0, 1])).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+    assert {"head.weight", "head.bias"} <= set(network.state_dict())
+
+    network.eval()
+    with torch.no_grad():
+        features = network.features(x)
+        assert features.shape == (2, network.head.in_features)
+        assert torch.equal(network.head(features), network(x))
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        (spec("fc_2x800"), (1, 8, 8)),
+        (spec("small_cnn"), (1, 8, 8)),
+        (spec("alexnet"), (1, 8, 8)),
+        (spec("resnet56", depth=8), (1, 8, 8)),
+        (spec("resnet18", stem="cifar"), (1, 8, 8)),
+        (spec("efficientnet_b0"), (3, 32, 32)),
+    ],
+    ids=label,
+)
+def test_weights_are_a_function_of_the_seed(model: ModelSpec, shape: tuple[int, int, int]) -> None:
+    states = []
+    for seed in (3, 3, 4):
+        torch.manual_seed(seed)
+        states.append(build(model, 4, shape).state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not torch.equal(states[0]["head.weight"], states[2]["head.weight"])
+    first = next(iter(states[0]))
+    assert not torch.equal(states[0][first], states[2][first])
+
+
+def test_library_networks_from_a_seed_equal_the_library() -> None:
+    torch.manual_seed(0)
+    network = build(spec("mobilenet_v2"), 7, (3, 64, 64)).eval()
+    from torchvision.models import mobilenet_v2  # after the builder, which makes this import possible
+
+    torch.manual_seed(0)
+    original = mobilenet_v2(num_classes=7).eval()
+    x = torch.randn(2, 3, 64, 64)
+    assert torch.equal(network(x), original(x))
+
+
+def test_cifar_stems_reduce_by_eight_instead_of_thirty_two() -> None:
+    sides: list[int] = []
+
+    def note(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        sides.append(output.shape[-1])
+
+    for name in ("resnet18", "mobilenet_v2", "efficientnet_b0", "convnext_tiny"):
+        for stem, reduction in (("imagenet", 32), ("cifar", 8)):
+            sides.clear()
+            with torch.device("meta"):
+                network = build(spec(name, stem=stem), 10, (3, 64, 64)).eval()
+                for module in network.modules():
+                    # squeeze-and-excitation works on 1×1 maps: not part of the trunk
+                    if isinstance(module, nn.BatchNorm2d) or (isinstance(module, nn.Conv2d) and module.groups > 1):
+                        module.register_forward_hook(note)
+                network(torch.zeros(1, 3, 64, 64))
+            assert min(sides) == 64 // reduction, (name, stem)
+
+
+# What a user can get wrong
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("resnet57", {}, "resnet57.*resnet56"),
+        ("resnet56", {"width": 2}, "model.options.width: resnet56 has no such option.*widths"),
+        ("alexnet", {"dropout": 0.5}, "it has no options"),
+        ("mlp", {"hidden": 1200}, "model.options.hidden of mlp must be a list"),
+        ("mlp", {"hidden": []}, "must be a list"),
+        ("mlp", {"hidden": [12, "3"]}, "must be a list"),
+        ("mlp", {"dropout": 1}, r"must be a number in \[0, 1\), not 1"),
+        ("mlp", {"dropout": True}, "must be a number"),
+        ("mlp", {"init_std": 0}, "or null, not 0"),
+        ("small_cnn", {"hidden": 3.5}, "whole number"),
+        ("resnet56", {"depth": 57}, "6n"),
+        ("resnet56", {"variant": "wide"}, "t2t or he"),
+        ("resnet56", {"widths": [16, 32, 64]}, "list of 4"),
+        ("inception_v3", {"stem": "cifar"}, "no such option"),
+        ("resnet18", {"stem": ["cifar"]}, "imagenet or cifar"),
+    ],
+)
+def test_bad_options_are_refused_by_name(name: str, options: dict[str, object], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        check_options(name, options)
+    with pytest.raises(SpecError, match=message):
+        build(spec(name, **options), 10, (3, 32, 32))
+
+
+def test_defaults_and_good_options_are_accepted() -> None:
+    for name, info in MODELS.items():
+        check_options(name, {key: option.default for key, option in info.options.items()})
+    check_options("mlp", (("hidden", (10, 10)), ("init_std", None), ("dropout", 0)))
+    check_options("some.package:net", {"anything": object()})
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "message"),
+    [
+        (spec("inception_v3"), (3, 74, 80), "at least 75 px, not 74×80"),
+        (spec("inception_v4"), (3, 32, 32), "at least 75 px"),
+        (spec("small_cnn", widths=[4, 4, 4, 4]), (1, 8, 8), "halves the side 4 times"),
+        (spec("resnet56", variant="he", widths=[16, 8, 8, 8]), (1, 8, 8), "must not fall"),
+    ],
+    ids=label,
+)
+def test_images_that_do_not_fit_are_refused(model: ModelSpec, shape: tuple[int, int, int], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        build(model, 10, shape)
+
+
+def test_weights_load_under_either_name() -> None:
+    source, target = (build(spec("resnet18", stem="cifar"), 4, (1, 8, 8)) for _ in range(2))
+    original = {
+        name.replace("head.", "fc.") if name.startswith("head.") else name.removeprefix("body."): value
+        for name, value in source.state_dict().items()
+    }
+    assert "fc.weight" in original
+    assert "conv1.weight" in original
+    for tensors in (source.state_dict(), original):
+        load_weights(build(spec("resnet18", stem="cifar"), 4, (1, 8, 8)), tensors, "teacher.safetensors")
+    load_weights(target, original, "teacher.safetensors")
+    x = torch.randn(2, 1, 8, 8)
+    assert torch.equal(source.eval()(x), target.eval()(x))
+
+
+def test_weights_of_another_network_are_refused() -> None:
+    network = build(spec("mlp", hidden=[6]), 4, (1, 8, 8))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    for other, message in (
+        (build(spec("mlp", hidden=[6]), 5, (1, 8, 8)), r"t.safetensors.*head.weight has shape \[5, 6\]"),
+        (build(spec("mlp", hidden=[6, 6]), 4, (1, 8, 8)), "layers.1.weight belongs to another network"),
+        (build(spec("small_cnn"), 4, (1, 8, 8)), "layers.0.weight is missing"),
+    ):
+        with pytest.raises(DataError, match=message):
+            load_weights(network, other.state_dict(), "t.safetensors")
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+# Imports
+
+
+def run_python(code: str) -> None:
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_own_networks_do_not_import_torchvision() -> None:
+    run_python(
+        "import sys; from softlabels.models import build; from softlabels.grid.spec import ModelSpec\n"
+        "for name in ('mlp', 'alexnet', 'resnet56'): build(ModelSpec(name), 10, (3, 32, 32))\n"
+        "assert not {'torchvision', 'timm'} & set(sys.modules)"
+    )
+
+
+def test_the_zoo_does_not_import_torch() -> None:
+    run_python("import sys, softlabels.grid.zoo; assert 'torch' not in sys.modules")
+
+
+def test_operators_are_declared_only_where_the_extension_cannot_load() -> None:
+    run_python(
+        "import torch\n"
+        "from softlabels.models import _torchvision as shim\n"
+        "real = torch.ops.load_library\n"
+        "torch.ops.load_library = lambda path: None  # an extension that loads\n"
+        "shim.load('json'); assert not shim._declared\n"
+        "def broken(path): raise OSError('libtorch_cuda.so: cannot open shared object file')\n"
+        "torch.ops.load_library = broken\n"
+        "shim.load('json'); shim.load('json'); assert len(shim._declared) == 1\n"
+        "import torchvision; assert torchvision.models.resnet18"
+    )

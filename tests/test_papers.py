@@ -1,0 +1,138 @@
+"""The printed numbers, and ours joined to them under the paper's names."""
+
+from __future__ import annotations
+
+import csv
+from importlib import resources
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from softlabels.grid.plan import Artifact, Member
+from softlabels.grid.spec import DatasetSpec, Hard, ModelSpec, Optimiser, Recipe, RunSpec
+from softlabels.metrics.rows import COLUMNS
+from softlabels.papers.published import all_published, compare, printed_table, published
+
+RUN = RunSpec(DatasetSpec("digits"), ModelSpec("mlp"), Hard(), Recipe(64, Optimiser(0.1), steps=10))
+
+
+def artifact(name: str, dataset: str = "cifar10", reported_on: str = "val", **options: str) -> Artifact:
+    names = (("dataset", dataset), ("student", "alexnet"), ("reported_on", reported_on))
+    member = Member("family", (), RUN, (0, 1), names)
+    return Artifact(f"muller2019.{name}", name, "table", "compare_table", (member,), (), options, ())
+
+
+def row(value: float, seed: int, checkpoint: str = "last", **changes: object) -> dict[str, object]:
+    """One of our rows of table 2: digits and an mlp stand for CIFAR-10 and AlexNet."""
+    return {
+        "paper": "muller2019", "artifact": "table2", "dataset": "digits", "task": "image", "method": "ce",
+        "teacher": "", "student": "mlp", "teacher_alpha": "", "student_alpha": "0.0", "kd_temperature": "",
+        "kd_beta": "", "split": "val", "metric": "top1", "value": value, "run_id": "digits.mlp.hard.00000000",
+        "seed": seed, "checkpoint": checkpoint, "scale": "demo", "stands_for": "dataset=cifar10;student=alexnet",
+        **changes,
+    }  # fmt: skip
+
+
+def frame(*rows: dict[str, object]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def test_every_printed_number_is_there() -> None:
+    table = all_published()
+    assert len(table) == 822
+    assert table["row_id"].is_unique
+    # no printed digit is lost or invented on the way to a number
+    with resources.files("softlabels.papers").joinpath("targets.csv").open(encoding="utf-8") as handle:
+        raw = [line["value"] for line in csv.DictReader(handle)]
+    assert table["printed"].tolist() == raw
+    np.testing.assert_array_equal(table["value"], [float(text) if text else np.nan for text in raw])
+
+
+@pytest.mark.parametrize(
+    ("name", "select", "value", "std"),
+    [
+        ("table2", {"dataset": "cifar10", "student_alpha": 0.0}, 86.8, 0.2),
+        ("table2", {"dataset": "cifar100", "student_alpha": 0.1}, 72.7, 0.3),
+        ("table3", {"dataset": "cifar100", "method": "ls", "metric": "ece"}, 0.024, np.nan),
+        ("text_mnist", {"student": "fc_2x800", "teacher_alpha": 0.1, "kd_temperature": np.inf}, 0.91, np.nan),
+    ],
+)
+def test_numbers_read_in_the_paper(name: str, select: dict[str, object], value: float, std: float) -> None:
+    table = published("muller2019", name)
+    found = table[np.logical_and.reduce([table[column] == wanted for column, wanted in select.items()])]
+    assert len(found) == 1
+    np.testing.assert_equal((found["value"].item(), found["std"].item()), (value, std))
+
+
+def test_nothing_is_printed_for_an_artifact_of_our_own() -> None:
+    assert published("ablations", "truncation").empty
+
+
+def test_ours_join_under_the_papers_names() -> None:
+    ours = frame(row(87.0, 0), row(88.0, 1), row(89.0, 0, "best"), row(50.0, 0, split="test"))
+    compared = compare(ours, artifact("table2"))
+    last = compared[(compared["checkpoint"] == "last") & (compared["split"] == "val")]
+    test = compared[(compared["split"] == "test")]
+    assert test[["published_split", "mean", "n"]].values.tolist() == [["", 50.0, 1]]  # beside it, and not compared
+    assert test["published"].isna().all()
+    assert last[["dataset", "student", "stands_for"]].values.tolist() == [
+        ["cifar10", "alexnet", "dataset=cifar10;student=alexnet"]
+    ]
+    np.testing.assert_allclose(
+        last[["published", "published_std", "mean", "std", "n", "difference"]].astype(float),
+        [[86.8, 0.2, 87.5, 0.5**0.5, 2, 0.7]],
+    )
+    best = compared[compared["checkpoint"] == "best"]
+    assert best[["mean", "n"]].values.tolist() == [[89.0, 1]]
+    absent = compared[compared["n"] == 0]
+    assert len(absent) == 5  # the other printed numbers stay visible
+    assert absent["mean"].isna().all()
+    assert absent["difference"].isna().all()
+
+
+def test_an_official_validation_set_is_our_test_split() -> None:
+    names = {"stands_for": "dataset=imagenet;student=inception_v4"}
+    ours = frame(row(70.0, 0, **names), row(60.0, 0, split="test", **names))
+    compared = compare(ours, artifact("table2", "imagenet", "test"))
+    found = compared[compared["n"] > 0]
+    assert found[["split", "published_split", "published", "mean"]].values.tolist() == [["test", "val", 80.9, 60.0]]
+    absent = compared[(compared["n"] == 0) & (compared["dataset"] == "imagenet")]
+    assert absent["split"].tolist() == ["test"]  # the smoothed network, of which there is no run
+    assert set(compared[compared["dataset"] == "cifar100"]["split"]) == {"val"}
+
+
+def test_a_smoothing_that_the_paper_does_not_print_stays_apart() -> None:
+    compared = compare(frame(row(87.0, 0, student_alpha="0.2", method="ls")), artifact("table2"))
+    ours = compared[compared["n"] > 0]
+    assert ours["published"].isna().all()
+    assert ours["student_alpha"].tolist() == [0.2]
+
+
+def test_runs_of_one_number_are_not_averaged_together() -> None:
+    compared = compare(frame(row(80.0, 0), row(90.0, 0, run_id="digits.mlp.hard.ffffffff")), artifact("table2"))
+    assert sorted(compared["mean"].dropna()) == [80.0, 90.0]
+
+
+def test_a_variant_stands_beside_the_artifact_it_names() -> None:
+    compared = compare(frame(row(87.0, 0)), artifact("table2_wd", compare_with="table2"))
+    assert compared[["published", "mean"]].values.tolist() == [[86.8, 87.0]]
+
+
+def test_another_reading_of_a_metric_stands_beside_the_printed_one() -> None:
+    settings = {"dataset": "glyphs", "student": "cnn", "stands_for": "dataset=cifar100;student=resnet56"}
+    ours = [row(v, 0, metric=m, method="temp_scaling", **settings) for m, v in (("ece", 0.03), ("ece_min_ece", 0.01))]
+    compared = compare(frame(*ours), artifact("table3"), variants={"ece_min_ece": "ece"})
+    found = compared[compared["n"] > 0].set_index("metric")["published"]
+    assert found.to_dict() == {"ece": 0.021, "ece_min_ece": 0.021}
+
+
+def test_the_reader_sees_last_and_best_side_by_side() -> None:
+    compared = compare(
+        frame(row(87.0, 0), row(88.0, 1), row(89.0, 0, "best"), row(90.0, 1, "best")), artifact("table2")
+    )
+    table = printed_table(compared)
+    ours = table[table["n"] > 0]
+    assert ours[["mean", "mean_best", "published"]].values.tolist() == [[87.5, 89.5, 86.8]]
+    assert len(table) == 6
+    assert "teacher" not in table  # says nothing in this artifact
