@@ -1,4 +1,5 @@
 # Two commands: `make demo` and `make test`. The environment is made once, in .venv, from envs/lock.txt.
+# `make setup EXTRAS=slurm` adds what `snakemake --profile slurm` needs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,12 +9,12 @@ export OMP_WAIT_POLICY := PASSIVE
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench check clean
+.PHONY: help setup demo test test-slurm bench check clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-setup: $(VENV)/.installed ## make .venv with the pinned packages
+setup: $(VENV)/.installed $(EXTRAS:%=$(VENV)/.installed-%) ## make .venv with the pinned packages
 
 $(VENV)/.installed: envs/lock.txt pyproject.toml
 	@sh envs/check.sh $(PYTHON)
@@ -22,12 +23,12 @@ $(VENV)/.installed: envs/lock.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c envs/lock.txt -e '.[workflow]'
 	@touch $@
 
-$(VENV)/.installed-test: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c envs/lock.txt -e '.[workflow,test]'
+$(VENV)/.installed-test $(VENV)/.installed-slurm: $(VENV)/.installed-%: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c envs/lock.txt -e '.[workflow,$*]'
 	@touch $@
 
 demo: $(VENV)/.installed ## train, measure and draw everything on embedded data; ends with a report
-	snakemake --cores $(CORES) --rerun-incomplete --show-failed-logs --quiet rules --config scale=demo
+	snakemake --cores $(CORES) --quiet rules --config scale=demo
 	snakemake --cores 1 --quiet all --report results/demo/report.html --config scale=demo
 	@echo "softlabels: the report is results/demo/report.html"
 
@@ -40,6 +41,11 @@ check: $(VENV)/.installed-test ## ruff, mypy, snakefmt and snakemake --lint, wit
 
 test: check ## all checks and tests
 	python -m pytest -n $(CORES)
+
+test-slurm: ## tests on a real, private SLURM; needs root and SLURM or apt, else says so and skips
+	@sh tests/slurm/packages.sh \
+	  && make --no-print-directory $(VENV)/.installed-test $(VENV)/.installed-slurm \
+	  && python -m pytest tests/slurm || test $$? -eq 77
 
 bench: $(VENV)/.installed-test ## ratios of speed, written to benchmarks/results/
 	python -m benchmarks

@@ -10,6 +10,10 @@ min_version("9.27")
 configfile: "config.yaml"
 
 
+# Of the rules below, with `snakemake --sdm apptainer`; envs/softlabels.def makes it.
+container: "softlabels.sif"
+
+
 include: "rules/plan.smk"
 include: "rules/common.smk"
 include: "rules/data.smk"

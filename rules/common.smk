@@ -10,6 +10,25 @@ from softlabels.versions import PACKAGE, code_version
 DATASETS = {dataset_id(spec.dataset): spec.dataset for spec in PLAN.runs.values()}
 PUBLISHED = sha256(PACKAGE / "papers" / "targets.csv")
 ID = "[A-Za-z0-9_]+"  # papers and artifact names
+STAGE = " --stage {resources.stage:q}" if PLAN.jobs.stage else ""
+
+
+def resources_of(pack):
+    """What the job of a pack asks for, estimated when it is planned and not while rules are read. Device and stage are
+    among it because a changed parameter would run jobs again."""
+
+    def estimated(field):
+        return lambda wildcards, attempt: getattr(ESTIMATOR.of(pack, attempt), field)
+
+    found = {name: estimated(name) for name in ("mem_mb", "disk_mb")}
+    found |= {"runtime": estimated("minutes"), "device": PLAN.jobs.device}
+    if PLAN.jobs.stage:
+        found["stage"] = PLAN.jobs.stage
+    if (gpu := ESTIMATOR.gpu(pack)) is not None:  # else the profile says
+        found["gpu"] = gpu
+    if ESTIMATOR.shard(pack):
+        found |= {"gres": "shard:1", "gpu_model": ""}  # a named model would be asked for as a whole GPU
+    return found
 
 
 def data_options(wildcards):

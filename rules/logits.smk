@@ -3,7 +3,7 @@ for pack in cache_packs(PLAN, LAYOUT):
 
     rule:
         name:
-            f"write_caches_{pack.name}"
+            pack.rule
         input:
             [ancient(path) for path in pack.inputs],
         output:
@@ -14,19 +14,18 @@ for pack in cache_packs(PLAN, LAYOUT):
             f"{LAYOUT.root}/benchmarks/caches/{pack.name}.tsv"
         conda:
             "../envs/train.yaml"
-        threads: 1
+        threads: CPUS
         resources:
-            device=DEVICE,
-            gpu=GPUS,
+            **resources_of(pack),
         shell:
-            "softlabels cache --device {resources.device} {output} > {log} 2>&1"
+            f"softlabels cache --device {{resources.device}}{STAGE} {{output}} > {{log}} 2>&1"
 
 
 for pack in probe_packs(PLAN, LAYOUT):
 
     rule:
         name:
-            f"evaluate_{pack.name}"
+            pack.rule
         input:
             [ancient(path) for path in pack.inputs],
         output:
@@ -37,9 +36,8 @@ for pack in probe_packs(PLAN, LAYOUT):
             f"{LAYOUT.root}/benchmarks/evaluate/{pack.name}.tsv"
         conda:
             "../envs/train.yaml"
-        threads: 1
+        threads: CPUS
         resources:
-            device=DEVICE,
-            gpu=GPUS,
+            **resources_of(pack),
         shell:
-            "softlabels evaluate --device {resources.device} {output} > {log} 2>&1"
+            f"softlabels evaluate --device {{resources.device}}{STAGE} {{output}} > {{log}} 2>&1"

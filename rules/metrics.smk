@@ -2,6 +2,16 @@
 METRICS = f"{LAYOUT.root}/metrics.csv"
 
 
+# Beside the snakemake that schedules, never as cluster jobs: measuring and drawing take less time than a queue, and
+# fetching data needs the network, which a login node has and a compute node often has not.
+localrules:
+    prepare_data,
+    measure_artifact,
+    join_metrics,
+    draw_figure,
+    write_table,
+
+
 rule measure_artifact:
     input:
         measured_files,

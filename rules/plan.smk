@@ -5,17 +5,30 @@ import re
 import sys
 from pathlib import Path
 
+from snakemake.settings.types import DeploymentMethod
+
+from softlabels.controller import begin
 from softlabels.errors import SoftlabelsError
 from softlabels.grid.costs import check_cache_budget
 from softlabels.grid.expand import load_plan
 from softlabels.grid.files import artifact_dict, digest, write_plan
-from softlabels.grid.packs import cache_packs, gpus, probe_packs, training_packs
+from softlabels.grid.packs import cache_packs, probe_packs, training_packs
+from softlabels.grid.resources import CPUS, Estimator
 from softlabels.layout import Layout
 
 # Rules call the `softlabels` beside the `snakemake` that runs, whether or not its environment is activated; one thread
 # per process, because jobs run side by side.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A conda environment takes the place in PATH of the one that was active before it, which may be behind ours.
+if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
+    shell.prefix('set -euo pipefail; export PATH="$CONDA_PREFIX/bin:$PATH"; ')
+
+# One job at a time on the GPU of a workstation, unless a profile or --resources says how many there are; on a cluster
+# (nodes) no limit. Not in profiles/default, which would overrule every other profile.
+if workflow.nodes is None and "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", 1)
 
 try:
     PLAN = load_plan(config, Path.cwd())
@@ -26,8 +39,7 @@ except SoftlabelsError as error:
 
 LAYOUT = Layout(Path("results") / PLAN.scale)
 LOGS = f"logs/{PLAN.scale}"
-DEVICE = config.get("device", "auto")
-GPUS = gpus(DEVICE)
+ESTIMATOR = Estimator(PLAN, LAYOUT)
 RUN_FILES = LAYOUT.RUN_FILES
 ARTIFACTS = PLAN.artifacts
 
@@ -35,4 +47,5 @@ ARTIFACTS = PLAN.artifacts
 # Not a rule: the specs of a changed plan must not count as news for jobs whose own runs are the same.
 # Never in a dry run, which writes nothing.
 onstart:
+    begin(LAYOUT)
     write_plan(PLAN, LAYOUT.root / "specs")

@@ -7,7 +7,7 @@ for pack in training_packs(PLAN, LAYOUT):
 
     rule:
         name:
-            f"train_{pack.name}"
+            pack.rule
         input:
             [ancient(path) for path in pack.inputs],
         output:
@@ -19,9 +19,8 @@ for pack in training_packs(PLAN, LAYOUT):
             f"{LAYOUT.root}/benchmarks/train/{pack.name}.tsv"
         conda:
             "../envs/train.yaml"
-        threads: 1
+        threads: CPUS
         resources:
-            device=DEVICE,
-            gpu=GPUS,
+            **resources_of(pack),
         shell:
-            "softlabels train --device {resources.device} {output.records} > {log} 2>&1"
+            f"softlabels train --device {{resources.device}}{STAGE} {{output.records}} > {{log}} 2>&1"

@@ -7,7 +7,7 @@ import pytest
 
 from softlabels.files import write_json
 from softlabels.grid import spec as s
-from softlabels.grid.audit import audit, render
+from softlabels.grid.audit import audit, render, render_jobs
 from softlabels.grid.config import read_yaml
 from softlabels.grid.costs import caching_flops, needed_caches, training_flops
 from softlabels.grid.expand import load_plan
@@ -39,7 +39,7 @@ def test_the_paper_without_any_data(tmp_path: Path) -> None:
     found = audit(plan, tmp_path)
     fig5 = found["artifacts"]["muller2019.fig5"]
     assert set(fig5) == KEYS
-    assert set(found) == KEYS | {"scale", "artifacts", "stale"}
+    assert set(found) == KEYS | {"scale", "artifacts", "stale", "jobs"}
     assert (fig5["runs"], fig5["trainings"], fig5["done"], fig5["missing"]) == (24, 120, 0, 120)
     # 390,000 steps of 128 begin 1248 epochs of 40,000 images; six teachers, five seeds, ten fp16 logits.
     assert fig5["cache_bytes"] == 1248 * 40_000 * 10 * 2 * 6 * 5
@@ -137,3 +137,15 @@ def test_caches_are_counted_for_every_seed_of_the_teacher(tmp_path: Path) -> Non
     plan = demo()
     expected = sum(need.bytes * len(seeds) for need, seeds in needed_caches(plan).values())
     assert audit(plan, tmp_path)["cache_bytes"] == expected > 0
+
+
+def test_every_job_that_is_left_is_listed_with_what_it_asks_for(tmp_path: Path) -> None:
+    plan = demo()
+    found = audit(plan, tmp_path)
+    table = render_jobs(found)
+    assert table.startswith(f"{len(found['jobs'])} jobs to run")
+    for job in found["jobs"]:
+        (line,) = (line.split() for line in table.splitlines() if line.startswith(f"{job['rule']} "))
+        assert {str(job[key]) for key in ("members", "cpus", "mem_mb", "minutes", "disk_mb")} <= set(line)
+    made = sum(job["members"] for job in found["jobs"] if job["rule"].startswith("train_"))
+    assert made == found["missing"]

@@ -42,6 +42,7 @@ from softlabels.grid.spec import (
     UserNetwork,
 )
 from softlabels.layout import Layout
+from softlabels.lease import holder
 from softlabels.training.teachers import load_teacher
 
 RECIPE = Recipe(
@@ -69,6 +70,7 @@ TEACHER_ID, STUDENT_ID, DIVERGING_ID = map(run_id, (TEACHER, STUDENT, DIVERGING)
 NEED = needed_cache(STUDENT)
 assert NEED is not None
 CACHE_ID = NEED.id
+STOPPED = ("checkpoint.safetensors", "milestones", "progress.json")
 RESULTS = ("weights.safetensors", "logits.safetensors", "history.csv")
 
 # Four views a shard, so that a cache can be hit between two shards.
@@ -163,7 +165,7 @@ def assert_same(layout: Layout, wanted: Layout, run: str, seed: int) -> None:
         assert (ours / name).read_bytes() == (theirs / name).read_bytes(), name
     for name in RESULTS:
         assert (layout.run(run, seed) / name).read_bytes() == (theirs / name).read_bytes(), name
-    left = {path.name for path in ours.iterdir()} - {*Layout.RUN_FILES, "milestones", ".lease.lock"}
+    left = {path.name for path in ours.iterdir()} - {*Layout.RUN_FILES, "milestones"}
     assert not left  # no checkpoint, no part of a killed write
 
 
@@ -180,7 +182,7 @@ def test_killed_at_many_moments_the_results_are_bit_identical(layout: Layout, un
         return any(name.endswith(".part") for name in os.listdir(teacher))
 
     moments: list[tuple[str, Callable[[], bool], float]] = [
-        ("teacher", (teacher / "lease.json").exists, delays.uniform(0, 0.1)),
+        ("teacher", (teacher / "lease.1.json").exists, delays.uniform(0, 0.1)),
         ("teacher", (teacher / "checkpoint.safetensors").exists, delays.uniform(0, 0.3)),
         ("teacher", teacher_is_writing, 0.0),
         ("teacher", (teacher / "logits.safetensors").exists, 0.0),
@@ -210,7 +212,7 @@ def stopped(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Layout:
     job = Job(layout, "teacher", (0, 1))
     assert job.hit(signal.SIGTERM, (folder / "checkpoint.safetensors").exists) == EXIT_RERUN
     assert re.search(r"stopped at step \d+ of 800, state saved; run the same command again", job.error())
-    assert {path.name for path in folder.iterdir()} == {"checkpoint.safetensors", "milestones"}
+    assert {path.name for path in folder.iterdir()} == {*STOPPED, "lease.1.json"}
     assert not layout.store(TEACHER_ID, 1).exists()
     assert not layout.run(TEACHER_ID, 0).exists()
     return layout
@@ -263,7 +265,7 @@ def test_a_full_disk_leaves_the_checkpoint(
     assert f"cannot write {folder}/checkpoint.safetensors" in job.error()
     assert "No space left on device" in job.error()
     assert (folder / "checkpoint.safetensors").read_bytes() == before
-    assert {path.name for path in folder.iterdir()} == {"checkpoint.safetensors", "milestones"}
+    assert {path.name for path in folder.iterdir()} <= {*STOPPED, "lease.1.json", "lease.2.json"}
     (small_disk / "ballast").unlink()
     assert here(layout, "teacher") == 0
     assert_same(layout, undisturbed, TEACHER_ID, 0)
@@ -273,9 +275,7 @@ def test_a_disk_full_to_the_last_byte(layout: Layout, small_disk: Path, capsys: 
     (layout.root / "store").symlink_to(small_disk)
     fill(small_disk, leave=0)
     assert here(layout, "teacher") == EXIT_ERROR
-    assert one_line(capsys).startswith(
-        f"softlabels train: cannot write {layout.store(TEACHER_ID, 0)}/lease.json: No space"
-    )
+    assert one_line(capsys).startswith(f"softlabels train: cannot write {layout.store(TEACHER_ID, 0)}: No space")
 
 
 def test_a_refused_write_leaves_the_checkpoint(layout: Layout, stopped: Layout, undisturbed: Layout) -> None:
@@ -306,7 +306,7 @@ def test_a_diverged_training_is_no_result(layout: Layout, capsys: pytest.Capture
     assert re.search(rf"{DIVERGING_ID} seed 0: the (validation )?loss is (nan|inf) at step \d+ of 200", message)
     assert not (layout.store(DIVERGING_ID, 0) / "run.json").exists()
     assert not layout.run(DIVERGING_ID, 0).exists()
-    assert not (layout.store(DIVERGING_ID, 0) / "lease.json").exists()
+    assert holder(layout.store(DIVERGING_ID, 0)) is None
 
 
 def test_a_checkpoint_of_another_spec_is_refused(
@@ -421,7 +421,7 @@ def test_one_byte_of_a_cache_is_refused_and_its_shard_made_again(
 
 
 def stamps(folder: Path) -> dict[str, tuple[int, int]]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in (".lease.lock",))
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(p.relative_to(folder)): (p.stat().st_ino, p.stat().st_mtime_ns) for p in files}
 
 

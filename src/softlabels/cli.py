@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from softlabels.errors import EXIT_ERROR, EXIT_RERUN, EXIT_USAGE, SoftlabelsError, SpecError
+from softlabels import slurm
+from softlabels.errors import EXIT_ERROR, EXIT_RERUN, EXIT_USAGE, SoftlabelsError, SpecError, Stopped
 from softlabels.layout import Layout
 
 Arguments = argparse.Namespace
@@ -48,12 +49,13 @@ def specs(arguments: Arguments) -> None:
 def audit(arguments: Arguments) -> None:
     """What would run, what is done, what it costs: trainings, device hours, cache bytes. It needs no data."""
     from softlabels.grid.audit import audit as run_audit
-    from softlabels.grid.audit import render
+    from softlabels.grid.audit import render, render_jobs
     from softlabels.grid.costs import check_cache_budget
 
     plan = _plan(arguments)
     report = run_audit(plan, Path.cwd())
-    print(json.dumps(report, indent=1) if arguments.json else render(report))
+    table = render_jobs if arguments.jobs else render
+    print(json.dumps(report, indent=1) if arguments.json else table(report))
     check_cache_budget(plan)
 
 
@@ -93,6 +95,7 @@ def fingerprint(arguments: Arguments) -> None:
 
 def _jobs(arguments: Arguments) -> tuple[Any, list[tuple[str, int, str]]]:
     """A worker, and (id, seed, file stem) of each output that is asked for."""
+    from softlabels.staging import stage_folder
     from softlabels.training.device import configure
     from softlabels.training.job import Worker
 
@@ -100,7 +103,9 @@ def _jobs(arguments: Arguments) -> tuple[Any, list[tuple[str, int, str]]]:
     parsed = [Layout.parse(path, kinds[arguments.command]) for path in arguments.outputs]
     if len({layout for layout, *_ in parsed}) > 1:
         raise SpecError("all outputs of one command must lie below the same results/<scale>")
-    worker = Worker(parsed[0][0], configure(arguments.device), getattr(arguments, "checkpoint_seconds", 60.0))
+    stage = stage_folder(arguments.stage) if arguments.stage else None
+    seconds = getattr(arguments, "checkpoint_seconds", 60.0)
+    worker = Worker(parsed[0][0], configure(arguments.device), seconds, stage)
     return worker, [(name, seed, stem) for _, name, seed, stem in parsed]
 
 
@@ -192,7 +197,8 @@ def _parser() -> argparse.ArgumentParser:
 
     command = add(audit, "audit", "softlabels audit --scale paper")
     _add_config(command)
-    command.add_argument("--json", action="store_true", help="machine-readable")
+    command.add_argument("--jobs", action="store_true", help="each job that is left, and what it asks of a cluster")
+    command.add_argument("--json", action="store_true", help="machine-readable, with jobs")
 
     command = add(show, "show", "softlabels show digits.small_cnn.hard")
     _add_config(command)
@@ -223,7 +229,12 @@ def _parser() -> argparse.ArgumentParser:
     for function, name, form in trainers:
         command = add(function, name, f"softlabels {name} results/demo/{form}   (paths as a dry run prints them)")
         command.add_argument("outputs", nargs="+", type=Path, help=f"what to make: results/<scale>/{form}")
-        command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:<n> (default: auto)")
+        command.add_argument(
+            "--device", default="auto", help="auto, cpu, cuda (a free GPU of several) or cuda:<n> (default: auto)"
+        )
+        command.add_argument(
+            "--stage", metavar="DIR", help="folder on a local disk to copy data and caches to; may hold $VARIABLES"
+        )
         if name == "train":
             command.add_argument(
                 "--checkpoint-seconds", type=float, default=60.0, help="seconds between two checkpoints (default: 60)"
@@ -250,7 +261,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments.function(arguments)
     except SoftlabelsError as error:
-        print(f"softlabels {arguments.command}: {error}", file=sys.stderr)
+        print(f"softlabels {arguments.command}: {error}", file=sys.stderr, flush=True)
+        if isinstance(error, Stopped) and error.progressed:
+            slurm.run_again()  # in a job of Snakemake's: the same job goes on, and this process ends
         return error.exit_code
     except json.JSONDecodeError as error:
         print(f"softlabels {arguments.command}: the JSON given is not valid ({error})", file=sys.stderr)

@@ -24,6 +24,10 @@ class DataError(SoftlabelsError):
 
 
 class Stopped(SoftlabelsError):
-    """Training was asked to stop and has saved its state."""
+    """A job was asked to stop and has saved its state; `progressed`: it has come further than it was."""
 
     exit_code = EXIT_RERUN
+
+    def __init__(self, message: str, progressed: bool = True) -> None:
+        super().__init__(message)
+        self.progressed = progressed

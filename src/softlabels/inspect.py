@@ -9,12 +9,14 @@ from pathlib import Path
 import yaml
 
 from softlabels.errors import SpecError
+from softlabels.files import read_json
 from softlabels.grid.costs import forward_flops
 from softlabels.grid.identity import dataset_id, needed_cache, run_id
 from softlabels.grid.plan import Plan
 from softlabels.grid.spec import RunSpec, teacher_of, to_dict
 from softlabels.layout import Layout
-from softlabels.store import at_work, finished
+from softlabels.lease import describe, holder
+from softlabels.store import finished
 
 
 def show(plan: Plan, layout: Layout, beginning: str) -> str:
@@ -36,10 +38,7 @@ def show(plan: Plan, layout: Layout, beginning: str) -> str:
     flops = forward_flops(spec)
     wanted = [a.target for a in plan.artifacts.values() if any(run_id(m.run) == name for m in a.members)]
     taught = [n for n, other in plan.runs.items() if (t := teacher_of(other)) and t.run == spec]
-    seeds = {
-        seed: "missing" if (record := finished(layout.store(name, seed))) is None else _outcome(record)
-        for seed in plan.seeds[name]
-    }
+    seeds = {seed: _state(layout.store(name, seed)) for seed in plan.seeds[name]}
     facts = {
         "run": name,
         "artifacts": wanted,
@@ -54,9 +53,24 @@ def show(plan: Plan, layout: Layout, beginning: str) -> str:
     return yaml.safe_dump({k: v for k, v in facts.items() if v}, sort_keys=False, allow_unicode=True).rstrip()
 
 
-def _outcome(record: dict[str, object]) -> str:
-    spent = f"{record['steps']} steps in {record['seconds']} s on {record['device']}"
-    return f"finished, {spent}, best at {record['best_step']}"
+def _state(folder: Path) -> str:
+    """Finished, at work, stopped or missing, and how far."""
+    record = finished(folder)
+    if record is not None:
+        spent = f"{record['steps']} steps in {record['seconds']} s on {record['device']}"
+        return f"finished, {spent}, best at {record['best_step']}, {_sat(record.get('sittings', []))}"
+    if not (folder / "progress.json").exists():
+        return "missing"
+    progress = read_json(folder / "progress.json")
+    owner = holder(folder)
+    who = f"{describe(owner)} is at work" if owner else "nobody is at work"
+    return f"step {progress['step']} of {progress['steps']}, {who}, {_sat(progress['sittings'])}"
+
+
+def _sat(sittings: list[dict[str, int]]) -> str:
+    """In how many jobs a training was done, and what that cost."""
+    again = sum(sitting["recomputed"] for sitting in sittings)
+    return f"{len(sittings)} sitting{'s' * (len(sittings) != 1)}, {again} steps computed again"
 
 
 def collect_garbage(plan: Plan, layout: Layout, remove: bool) -> str:
@@ -79,7 +93,7 @@ def collect_garbage(plan: Plan, layout: Layout, remove: bool) -> str:
 def _others(folder: Path, needed: set[str]) -> Iterator[Path]:
     if folder.exists():
         for path in sorted(folder.iterdir()):
-            if path.is_dir() and path.name not in needed and not any(map(at_work, path.glob("seed*"))):
+            if path.is_dir() and path.name not in needed and not any(map(holder, path.glob("seed*"))):
                 yield path
 
 

@@ -24,6 +24,11 @@ class Layout:
     def spec(self, run: str) -> Path:
         return self.root / "specs" / f"{run}.json"
 
+    @property
+    def controller(self) -> Path:
+        """Who runs the workflow of this scale."""
+        return self.root / "controller"
+
     def data(self, dataset_id: str) -> Path:
         """Prepared data are shared by scales."""
         return self.root.parent / "data" / dataset_id

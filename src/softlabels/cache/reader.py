@@ -14,6 +14,7 @@ from softlabels.cache.writer import TeacherNetwork, logits_at
 from softlabels.errors import SoftlabelsError
 from softlabels.files import read_json, sha256
 from softlabels.grid.spec import Augment
+from softlabels.staging import staged
 from softlabels.training.pictures import Pictures, forward
 
 FP16_TOLERANCE = 2e-3  # relative to the largest logit: rounding to fp16 and another batch's summation order
@@ -22,13 +23,16 @@ FP16_TOLERANCE = 2e-3  # relative to the largest logit: rounding to fp16 and ano
 class CachedLogits:
     """The teacher's logits for a student; `rows` gathers `[B, K]` for (position, view = epoch mod views).
 
-    `origin` is what the manifest must say of where the logits come from.
+    `origin` is what the manifest must say of where the logits come from. With `stage`, the files are read from copies
+    in that folder on a local disk.
 
     Raises:
         SoftlabelsError: a missing, truncated or changed file (it is named), rows of other pictures, another origin.
     """
 
-    def __init__(self, folder: Path, pictures: Pictures, origin: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, folder: Path, pictures: Pictures, origin: dict[str, Any] | None = None, stage: Path | None = None
+    ) -> None:
         self.folder = folder
         self.manifest: dict[str, Any] = read_json(folder / "manifest.json")
         self.stream = int(self.manifest["stream"])
@@ -46,7 +50,9 @@ class CachedLogits:
                 f"{folder} holds logits of {N} pictures and {K} classes, the data set has {len(pictures)} and "
                 f"{pictures.data.num_classes}; delete the folder and run again"
             )
-        for name, digest in {**self.manifest["shards"], **self.manifest["rows"]}.items():
+        checksums = {**self.manifest["shards"], **self.manifest["rows"]}
+        files = staged(folder, checksums, stage)
+        for name, digest in checksums.items() if files == folder else ():  # copies have been checked
             path = folder / name
             if not path.exists() or sha256(path) != digest:
                 state = "is missing" if not path.exists() else "has changed since it was written"
@@ -55,12 +61,12 @@ class CachedLogits:
                     "which remakes only this file"
                 )
         for name, ours in (("labels.npy", pictures.labels), ("ids.npy", pictures.ids)):
-            if not np.array_equal(np.load(folder / name, allow_pickle=False), ours.cpu().numpy()):
+            if not np.array_equal(np.load(files / name, allow_pickle=False), ours.cpu().numpy()):
                 raise SoftlabelsError(
                     f"{folder / name} lists other pictures than the data set; delete {folder} and run again"
                 )
         self._shards: list[NDArray[np.float16]] = [
-            np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in sorted(self.manifest["shards"])
+            np.load(files / name, mmap_mode="r", allow_pickle=False) for name in sorted(self.manifest["shards"])
         ]
 
     def views(self, epochs: Tensor) -> Tensor:

@@ -83,6 +83,7 @@ def write_cache(
     augment: Augment,
     about: dict[str, Any],
     should_stop: Callable[[], bool] = lambda: False,
+    before_writing: Callable[[], None] = lambda: None,
 ) -> None:
     """Fill `folder` with the logits of `views` views; `about` (teacher, code version, …) goes into the manifest.
 
@@ -105,6 +106,7 @@ def write_cache(
     record = read_json(done_file) if done_file.exists() else {}
     done: dict[str, str] = record["shards"] if record.get("source") == source else {}
     starts = range(0, views, per_shard)
+    written = 0
     for number, start in enumerate(tqdm(starts, unit="shard", disable=None, leave=False)):
         name = f"shard-{number:04d}.npy"
         if (folder / name).exists() and done.get(name) == sha256(folder / name):
@@ -113,14 +115,18 @@ def write_cache(
         for view in range(start, min(start + per_shard, views)):
             if should_stop():
                 raise Stopped(
-                    f"stopped with {number} of {len(starts)} cache shards written; run the same command again"
+                    f"stopped with {number} of {len(starts)} cache shards written; run the same command again",
+                    progressed=written > 0,
                 )
             if isinstance(teacher, np.ndarray):
                 block.append(_half(teacher, K, N))
             else:
                 block.append(_half(view_logits(teacher, pictures, view, stream, augment), K, N))
+        before_writing()
         done[name] = save_array(folder / name, np.stack(block))
         write_json(done_file, {"source": source, "shards": done})
+        written += 1
+    before_writing()
     rows = {
         name: save_array(folder / name, array.cpu().numpy())
         for name, array in (("labels.npy", pictures.labels), ("ids.npy", pictures.ids))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from softlabels.errors import DataError, SoftlabelsError
 from softlabels.files import read_json, sha256
+from softlabels.staging import staged
 
 SPLITS = ("train", "val", "test")
 
@@ -73,21 +74,26 @@ class Data:
         return array
 
 
-def open_data(folder: Path) -> Data:
+def open_data(folder: Path, stage: Path | None = None) -> Data:
     """Open what `prepare` has written, after a check of sizes, shapes and labels (no full checksums).
+
+    With `stage`, the arrays are read from copies in that folder on a local disk, which are checked in full.
 
     Raises:
         DataError: an array is missing, truncated or does not fit the manifest.
+        SoftlabelsError: an array to be copied has changed.
     """
     try:
         manifest = read_json(folder / "manifest.json")
         data = Data(folder, manifest)
         names = damaged(folder, manifest)
+        checksums = {name: array["sha256"] for name, array in manifest["arrays"].items()}
         classes, shape = data.num_classes, data.shape
     except (SoftlabelsError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{folder} holds no prepared data ({error}); delete {folder} and run again") from None
     if names:
         raise DataError(f"{folder / names[0]} is missing or truncated; delete {folder} and run again")
+    data = Data(staged(folder, checksums, stage), manifest)
     for split in SPLITS:
         images, labels = data.images(split), data.labels(split)
         if images.shape != (len(labels), *shape) or len(data.ids(split)) != len(labels):

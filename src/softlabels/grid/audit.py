@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from softlabels.errors import SoftlabelsError
-from softlabels.files import read_json
 from softlabels.grid import costs
 from softlabels.grid.expand import chain
-from softlabels.grid.identity import needed_cache, run_id, spec_digest
+from softlabels.grid.identity import needed_cache, probe_id, run_id, spec_digest
+from softlabels.grid.packs import cache_packs, probe_packs, training_packs
 from softlabels.grid.plan import Plan
-from softlabels.grid.spec import RunSpec
+from softlabels.grid.resources import Estimator, Recorded
 from softlabels.layout import Layout
 
 Training = tuple[str, int]
@@ -27,20 +26,22 @@ def audit(plan: Plan, root: Path) -> dict[str, Any]:
     are those of all trainings, done or not, and `hours_missing` of what is left. Hours are those of recorded
     trainings of the same run, else of runs that differ in targets only ("benchmark"), else operations
     divided by the scale's assumed rate ("flops"). `stale` names runs in the store that older code made
-    from a spec of this plan.
+    from a spec of this plan. `jobs` lists what Snakemake would run for what is missing, and what each job
+    asks for at its first attempt.
 
     Args:
         root: the folder that holds `results/`.
     """
     layout = Layout(root / "results" / plan.scale)
-    records = _records(layout)
+    recorded = Recorded(plan, layout)
+    records = {(name, seed): record for name in recorded.names for seed, record in recorded.of(name).items()}
     done = {
         (name, seed)
         for name, seeds in plan.seeds.items()
         for seed in seeds
         if (name, seed) in records and _complete(layout, name, seed)
     }
-    hours = {name: _hours(run, name, plan, records) for name, run in plan.runs.items()}
+    hours = {name: recorded.hours(name) for name in plan.runs}
 
     artifacts = {}
     for artifact in plan.artifacts.values():
@@ -53,41 +54,40 @@ def audit(plan: Plan, root: Path) -> dict[str, Any]:
         artifacts[artifact.id] = _summary(plan, trainings, done, hours)
     everything = {(name, seed) for name, seeds in plan.seeds.items() for seed in seeds}
     total = _summary(plan, everything, done, hours)
-    return {"scale": plan.scale, "artifacts": artifacts, **total, "stale": _stale(plan, records)}
+    jobs = _jobs(plan, layout, Estimator(plan, layout, recorded))
+    return {"scale": plan.scale, "artifacts": artifacts, **total, "stale": _stale(plan, records), "jobs": jobs}
 
 
-def _records(layout: Layout) -> dict[Training, dict[str, Any]]:
-    """`run.json` of every finished training in the store; one that cannot be read counts as not there."""
-    records = {}
-    for path in layout.root.glob("store/*/seed*/run.json"):
-        seed = path.parent.name.removeprefix("seed")
-        try:
-            record = read_json(path)
-        except SoftlabelsError:
-            continue
-        if seed.isdecimal() and isinstance(record, dict) and record.get("status") == "finished":
-            records[path.parent.parent.name, int(seed)] = record
-    return records
+def _jobs(plan: Plan, layout: Layout, estimator: Estimator) -> list[dict[str, Any]]:
+    """Every job that computes and is yet to run: caches count where a training reads them, probes where an artifact
+    is not measured yet."""
+    trainings = training_packs(plan, layout)
+    missing = [p for p in trainings if any(_is_unpublished(path.parent, layout) for path in p.outputs)]
+    wanted = {path for pack in missing for path in pack.inputs}
+    for artifact in plan.artifacts.values():
+        rows = [place(artifact.paper, artifact.name) for place in (layout.metrics, layout.plotted, layout.inputs)]
+        if not all(path.exists() for path in rows):
+            wanted |= {
+                layout.probe(run_id(member.run), seed, probe_id(probe))
+                for family, probe in artifact.probes
+                for member in artifact.family(family)
+                for seed in member.seeds
+            }
+    for pack in (*cache_packs(plan, layout), *probe_packs(plan, layout)):
+        if any(path in wanted and not path.exists() for path in pack.outputs):
+            missing.append(pack)
+    return [
+        {"rule": pack.rule, "members": len(pack.members), **dataclasses.asdict(estimator.of(pack))} for pack in missing
+    ]
+
+
+def _is_unpublished(folder: Path, layout: Layout) -> bool:
+    return not all((folder / file).exists() for file in layout.RUN_FILES)
 
 
 def _complete(layout: Layout, name: str, seed: int) -> bool:
     places = (layout.store(name, seed), layout.run(name, seed))
     return all(any((place / file).exists() for place in places) for file in layout.RUN_FILES)
-
-
-def _hours(run: RunSpec, name: str, plan: Plan, records: dict[Training, dict[str, Any]]) -> tuple[float, str]:
-    """Device hours of one seed and where they come from."""
-    timed = {k: float(r["seconds"]) for k, r in records.items() if isinstance(r.get("seconds"), int | float)}
-    same = [seconds for (other, _), seconds in timed.items() if other == name]
-    alike = [
-        seconds
-        for (other, _), seconds in timed.items()
-        if other in plan.runs and _without_targets(plan.runs[other]) == _without_targets(run)
-    ]
-    if same or alike:
-        return statistics.fmean(same or alike) / 3600, "benchmark"
-    flops = costs.training_flops(run)
-    return (0.0, "unknown") if flops is None else (flops / plan.flops_per_second / 3600, "flops")
 
 
 def _caching_hours(plan: Plan, trainings: Iterable[Training]) -> float:
@@ -97,11 +97,7 @@ def _caching_hours(plan: Plan, trainings: Iterable[Training]) -> float:
         for name, seed in trainings
         if (need := needed_cache(plan.runs[name])) is not None
     }
-    return sum(costs.caching_flops(need) for need in needs.values()) / plan.flops_per_second / 3600
-
-
-def _without_targets(run: RunSpec) -> tuple[Any, ...]:
-    return run.dataset, run.model, run.recipe
+    return sum(costs.caching_flops(need) or 0.0 for need in needs.values()) / plan.flops_per_second / 3600
 
 
 def _summary(
@@ -136,16 +132,39 @@ def render(found: dict[str, Any]) -> str:
     """An audit as a table to read."""
     columns = ("artifact", "runs", "trainings", "done", "missing", "cache", "hours", "left", "from")
     rows = [_row(name, entry) for name, entry in (*found["artifacts"].items(), ("all, shared runs once", found))]
+    lines = _table(columns, rows)
+    lines.insert(-1, lines[1])
+    head = f"scale {found['scale']}: device hours of all trainings and of those left, from recorded runs or FLOPs"
+    stale = [f"made by older code, kept but not used: {name}" for name in found["stale"]]
+    return "\n".join([head, *lines, *stale])
+
+
+def render_jobs(found: dict[str, Any]) -> str:
+    """What each job of an audit asks for, as a table to read."""
+    columns = ("job", "members", "gpu", "cpus", "memory", "time", "disk")
+    rows = [
+        (
+            job["rule"],
+            str(job["members"]),
+            "1 shard" if job["shard"] else "as profile" if job["gpu"] is None else str(job["gpu"]),
+            str(job["cpus"]),
+            f"{job['mem_mb']} MB",
+            f"{job['minutes']} min",
+            f"{job['disk_mb']} MB",
+        )
+        for job in found["jobs"]
+    ]
+    head = f"{len(rows)} jobs to run, and what each asks for at its first attempt"
+    return "\n".join([head, *_table(columns, rows)])
+
+
+def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
     widths = [max(len(row[i]) for row in (columns, *rows)) for i in range(len(columns))]
     lines = [
         "  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
         for row in (columns, *rows)
     ]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    lines.insert(-1, lines[1])
-    head = f"scale {found['scale']}: device hours of all trainings and of those left, from recorded runs or FLOPs"
-    stale = [f"made by older code, kept but not used: {name}" for name in found["stale"]]
-    return "\n".join([head, *lines, *stale])
+    return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
 
 
 def _row(name: str, entry: dict[str, Any]) -> tuple[str, ...]:

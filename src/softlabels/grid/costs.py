@@ -7,17 +7,55 @@ from collections.abc import Iterable
 from softlabels.errors import SpecError
 from softlabels.grid import datasets, zoo
 from softlabels.grid.identity import CacheNeed, needed_cache
-from softlabels.grid.plan import Plan
-from softlabels.grid.spec import RunSpec, UserNetwork, teacher_of
+from softlabels.grid.plan import Plan, Probe
+from softlabels.grid.spec import DatasetSpec, ModelSpec, RunSpec, UserNetwork, teacher_of
+
+BODY_PARAMETERS = {
+    "resnet18": 11_176_512,
+    "resnet50": 23_508_032,
+    "mobilenet_v2": 2_223_872,
+    "efficientnet_b0": 4_007_548,
+    "convnext_tiny": 27_820_128,
+    "inception_v3": 21_785_568,
+    "inception_v4": 41_142_816,
+}
+"""Weights of networks counted once, without the head; a test counts them again."""
 
 
-def forward_flops(run: RunSpec) -> float | None:
-    """Floating-point operations of the network on one image; None for an import path."""
-    declared = datasets.info(run.dataset)
-    channels, height, width = declared.shape
-    if run.recipe.augment.crop is not None:
-        height = width = run.recipe.augment.crop
-    return zoo.forward_flops(run.model, (channels, height, width), declared.num_classes)
+def _shape(run: RunSpec) -> tuple[int, int, int]:
+    """(C, H, W) of the pictures that the network of a run sees."""
+    channels, height, width = datasets.info(run.dataset).shape
+    crop = run.recipe.augment.crop
+    return (channels, height, width) if crop is None else (channels, crop, crop)
+
+
+def forward_flops(run: RunSpec, model: ModelSpec | None = None) -> float | None:
+    """Floating-point operations of the network of a run (or of another on its pictures) on one image; None for an
+    import path."""
+    return zoo.forward_flops(model or run.model, _shape(run), datasets.info(run.dataset).num_classes)
+
+
+def parameters(run: RunSpec, model: ModelSpec | None = None) -> int | None:
+    """Weights of the network of a run (or of another on its pictures); None for an import path.
+
+    Exact for those counted once; but for biases and normalisation also for fully connected and residual networks.
+    For the others one weight per multiply-add, which is more than they have.
+    """
+    model, (channels, height, width) = model or run.model, _shape(run)
+    num_classes = datasets.info(run.dataset).num_classes
+    if model.name in BODY_PARAMETERS:
+        features = zoo.COUNTED[model.name, "imagenet"].features
+        return BODY_PARAMETERS[model.name] + (features + 1) * num_classes
+    if model.name == "resnet56":  # on one pixel every weight is used once
+        height = width = 1
+    flops = zoo.forward_flops(model, (channels, height, width), num_classes)
+    return None if flops is None else int(flops / 2)
+
+
+def split_bytes(dataset: DatasetSpec) -> dict[str, int]:
+    """Bytes of the pictures of each split (uint8); 0 where nothing is declared."""
+    channels, height, width = datasets.info(dataset).shape
+    return {split: (rows or 0) * channels * height * width for split, rows in datasets.sizes(dataset).items()}
 
 
 def training_flops(run: RunSpec) -> float | None:
@@ -27,22 +65,48 @@ def training_flops(run: RunSpec) -> float | None:
     if forward is None or (run.recipe.steps is None and rows is None):
         return None
     images = run.recipe.num_steps(rows or 1) * run.recipe.batch_size
+    online = online_teacher(run)
+    return images * (3 * forward + ((online and forward_flops(run, online)) or 0.0))
+
+
+def online_teacher(run: RunSpec) -> ModelSpec | None:
+    """The network that runs beside the student; None where there is none."""
     teacher = teacher_of(run)
-    taught = 0.0
-    if teacher is not None and needed_cache(run) is None and isinstance(teacher.run, RunSpec | UserNetwork):
-        model = teacher.run.model
-        declared = datasets.info(run.dataset)
-        taught = zoo.forward_flops(model, declared.shape, declared.num_classes) or 0.0
-    return images * (3 * forward + taught)
+    if teacher is None or needed_cache(run) is not None or not isinstance(teacher.run, RunSpec | UserNetwork):
+        return None
+    return teacher.run.model
 
 
-def caching_flops(need: CacheNeed) -> float:
-    """Operations of writing one seed of a cache: the teacher looks at every view once; 0 where nothing is known."""
+def caching_flops(need: CacheNeed) -> float | None:
+    """Operations of writing one seed of a cache: the teacher looks at every view once. None for an import path."""
     if not isinstance(need.teacher.run, RunSpec | UserNetwork):
         return 0.0
     declared = datasets.info(need.dataset)
     forward = zoo.forward_flops(need.teacher.run.model, declared.shape, declared.num_classes)
-    return (forward or 0.0) * need.views * (need.rows or 0)
+    return forward and forward * need.views * need.rows
+
+
+def probe_pictures(run: RunSpec, probe: Probe) -> int:
+    """Pictures that a probe shows to one checkpoint, M · V, at most; 0 where the size of the split is not declared."""
+    num_classes = datasets.info(run.dataset).num_classes
+    chosen = num_classes if probe.classes is None else len(probe.classes)
+    rows = datasets.sizes(run.dataset)[probe.split]
+    count = -(-(rows or 0) * chosen // num_classes) if probe.per_class is None else chosen * probe.per_class
+    return count * max(1, probe.views)
+
+
+def probe_checkpoints(run: RunSpec, probe: Probe) -> int:
+    """How many checkpoints of a run a probe asks."""
+    if probe.checkpoints == "last":
+        return 1
+    return len(run.recipe.all_milestones(datasets.sizes(run.dataset)["train"] or 1))
+
+
+def probe_flops(run: RunSpec, probe: Probe) -> float | None:
+    """Operations of one probe of one seed: a pass for the logits and, where asked, one more for the features."""
+    passes = 2 if probe.what == "features" else 1
+    forward = forward_flops(run)
+    return forward and forward * passes * probe_pictures(run, probe) * probe_checkpoints(run, probe)
 
 
 def needed_caches(plan: Plan) -> dict[str, tuple[CacheNeed, tuple[int, ...]]]:

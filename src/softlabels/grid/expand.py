@@ -20,7 +20,7 @@ from softlabels.grid import datasets, zoo
 from softlabels.grid.config import numbers, read_yaml, validate
 from softlabels.grid.identity import run_id
 from softlabels.grid.parse import freeze, from_dict, key
-from softlabels.grid.plan import Artifact, Member, Plan, Probe
+from softlabels.grid.plan import Artifact, Jobs, Member, Plan, Probe
 from softlabels.grid.spec import (
     DatasetSpec,
     ModelSpec,
@@ -38,6 +38,8 @@ DEFAULTS: dict[str, Any] = {
     "papers": ["muller2019"],
     "seeds": None,
     "variants": False,
+    "device": "auto",
+    "jobs": {},
     "cache": {},
     "grid": None,
 }
@@ -101,6 +103,8 @@ def load_plan(config: Mapping[str, Any], root: Path) -> Plan:
         pack=scale["pack"],
         flops_per_second=float(scale["flops_per_second"]),
         max_cache_bytes=None if (limit := settings["cache"].get("max_bytes")) is None else int(limit),
+        pack_minutes=scale.get("pack_minutes"),
+        jobs=Jobs(device=settings["device"], **settings["jobs"]),
     )
 
 

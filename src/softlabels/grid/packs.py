@@ -1,6 +1,7 @@
 """What one job makes: blocks of seeds, and packs of blocks that need the same generation and data set.
 
-Start-up (torch and its first optimiser) is paid once per job, not once per network.
+Start-up (torch and its first optimiser) is paid once per job, not once per network. What goes together is decided by
+the plan alone, never by what has been recorded: a pack is the same today and tomorrow.
 """
 
 from __future__ import annotations
@@ -8,30 +9,66 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from softlabels.grid.costs import needed_caches
-from softlabels.grid.identity import dataset_id, needed_cache, probe_id, run_id
-from softlabels.grid.plan import Plan
+from softlabels.grid.costs import caching_flops, needed_caches, probe_flops, training_flops
+from softlabels.grid.expand import chain
+from softlabels.grid.identity import CacheNeed, dataset_id, needed_cache, probe_id, run_id
+from softlabels.grid.plan import Plan, Probe
 from softlabels.grid.spec import RunSpec, teacher_of
 from softlabels.layout import Layout
 
 
+class Member(NamedTuple):
+    """One thing that a job makes, and its file."""
+
+    run: RunSpec
+    """The run that is trained or asked; of a cache, a student that reads it."""
+    seed: int
+    """Of a cache, the seed of the teacher."""
+    makes: CacheNeed | Probe | None
+    """None: the training itself."""
+    output: Path
+
+    @property
+    def flops(self) -> float | None:
+        """Floating-point operations; None where a network or the number of images is unknown."""
+        match self.makes:
+            case CacheNeed():
+                return caching_flops(self.makes)
+            case Probe():
+                return probe_flops(self.run, self.makes)
+        return training_flops(self.run)
+
+
 @dataclass(frozen=True)
 class Pack:
-    """The files that one job makes one after another, and the files that it reads."""
+    """What one job makes, one after another, and the files that it reads."""
 
+    kind: str
+    """`train`, `write_caches` or `evaluate`."""
     name: str
-    outputs: tuple[Path, ...]
+    members: tuple[Member, ...]
     inputs: tuple[Path, ...]
 
+    @property
+    def rule(self) -> str:
+        """The name of its rule."""
+        return f"{self.kind}_{self.name}"
 
-Unit = tuple[tuple[str, str], list[Path], list[Path]]
-"""(what it may share a job with, outputs, inputs)."""
+    @property
+    def outputs(self) -> list[Path]:
+        """One file of each member, in their order."""
+        return [member.output for member in self.members]
 
 
-def gpus(device: str) -> int:
-    """GPUs that one job takes: none on `cpu`, and none for `auto` where the kernel has no NVIDIA driver."""
-    return int(device.startswith("cuda") or (device == "auto" and Path("/dev/nvidiactl").exists()))
+class Block(NamedTuple):
+    """Members that always share a job."""
+
+    members: list[Member]
+    inputs: list[Path]
+    minutes: float
+    """By FLOPs; of something unknown, all that a pack may take."""
 
 
 def generation(spec: RunSpec) -> int:
@@ -51,63 +88,107 @@ def blocks(seeds: Iterable[int], size: int) -> Iterator[tuple[int, ...]]:
 
 def training_packs(plan: Plan, layout: Layout) -> list[Pack]:
     """Every seed of every run, by its `run.json`."""
-    units: list[Unit] = []
+    found: list[Block] = []
     for run, spec in plan.runs.items():
-        for block in blocks(plan.seeds[run], plan.block):
-            outputs = [layout.run(run, seed) / "run.json" for seed in block]
-            units.append((_shared(spec), outputs, _read_by(spec, block, layout)))
-    return _packed(units, plan.pack)
+        each = _minutes(training_flops(spec), plan)
+        for seeds in _affordable(plan.seeds[run], each, plan):
+            members = [Member(spec, seed, None, layout.run(run, seed) / "run.json") for seed in seeds]
+            found.append(Block(members, _read_by(spec, seeds, layout), each * len(seeds)))
+    return _packed("train", found, plan)
 
 
 def cache_packs(plan: Plan, layout: Layout) -> list[Pack]:
     """Every cache that a student reads, for every seed of its teacher, by its `manifest.json`."""
     students = {need.id: spec for spec in plan.runs.values() if (need := needed_cache(spec))}
-    units: list[Unit] = []
-    for name, (need, seeds) in needed_caches(plan).items():
-        for block in blocks(seeds, plan.block):
-            inputs = [_manifest(students[name], layout)]
+    found: list[Block] = []
+    for name, (need, all_seeds) in needed_caches(plan).items():
+        student, each = students[name], _minutes(caching_flops(need), plan)
+        for seeds in _affordable(all_seeds, each, plan):
+            inputs = [_manifest(student, layout)]
             if isinstance(need.teacher.run, RunSpec):
-                inputs += [layout.run(run_id(need.teacher.run), seed) / "run.json" for seed in block]
-            outputs = [layout.cache(name, seed) / "manifest.json" for seed in block]
-            units.append((_shared(students[name]), outputs, inputs))
-    return _packed(units, plan.pack)
+                inputs += [layout.run(run_id(need.teacher.run), seed) / "run.json" for seed in seeds]
+            members = [Member(student, seed, need, layout.cache(name, seed) / "manifest.json") for seed in seeds]
+            found.append(Block(members, inputs, each * len(seeds)))
+    return _packed("write_caches", found, plan)
 
 
 def probe_packs(plan: Plan, layout: Layout) -> list[Pack]:
     """Every probe of every run and seed."""
-    asked: dict[tuple[str, tuple[int, ...]], set[str]] = {}
+    asked: dict[tuple[str, tuple[int, ...]], dict[str, Probe]] = {}
     for artifact in plan.artifacts.values():
         for family, probe in artifact.probes:
             for member in artifact.family(family):
-                for block in blocks(member.seeds, plan.block):
-                    asked.setdefault((run_id(member.run), block), set()).add(probe_id(probe))
-    units: list[Unit] = []
-    for (run, block), names in asked.items():
+                for seeds in blocks(member.seeds, plan.block):
+                    asked.setdefault((run_id(member.run), seeds), {})[probe_id(probe)] = probe
+    found: list[Block] = []
+    for (run, block), probes in asked.items():
         spec = plan.runs[run]
-        outputs = [layout.probe(run, seed, name) for name in sorted(names) for seed in block]
-        inputs = [_manifest(spec, layout), *(layout.run(run, seed) / "run.json" for seed in block)]
-        units.append((_shared(spec), outputs, inputs))
-    return _packed(units, plan.pack)
+        each = sum(_minutes(probe_flops(spec, probe), plan) for probe in probes.values())
+        for seeds in _affordable(block, each, plan):
+            inputs = [_manifest(spec, layout), *(layout.run(run, seed) / "run.json" for seed in seeds)]
+            members = [
+                Member(spec, seed, probes[name], layout.probe(run, seed, name))
+                for name in sorted(probes)
+                for seed in seeds
+            ]
+            found.append(Block(members, inputs, each * len(seeds)))
+    return _packed("evaluate", found, plan)
 
 
-def _packed(units: Iterable[Unit], size: int) -> list[Pack]:
-    """At most `size` units a pack, dealt like cards so that packs cost alike."""
-    groups: dict[tuple[str, str], list[Unit]] = {}
-    for unit in units:
-        groups.setdefault(unit[0], []).append(unit)
+def _minutes(flops: float | None, plan: Plan) -> float:
+    return (plan.pack_minutes or 0.0) if flops is None else flops / plan.flops_per_second / 60
+
+
+def _affordable(seeds: Iterable[int], each: float, plan: Plan) -> Iterator[tuple[int, ...]]:
+    """Blocks of seeds, split into single ones where a block takes longer than a pack may."""
+    for block in blocks(seeds, plan.block):
+        if plan.pack_minutes is not None and each * len(block) > plan.pack_minutes:
+            yield from ((seed,) for seed in block)
+        else:
+            yield block
+
+
+def _packed(kind: str, found: Iterable[Block], plan: Plan) -> list[Pack]:
+    """At most `plan.pack` blocks a pack, dealt like cards so that packs cost alike, and cut at `plan.pack_minutes`.
+
+    Where minutes count, a job holds nothing that another artifact alone needs: who asks for one figure gets its runs.
+    """
+    asked = {} if plan.pack_minutes is None else _asked(plan)
+    groups: dict[tuple[str, str, frozenset[str]], list[Block]] = {}
+    for block in found:
+        run = block.members[0].run
+        shared = (f"generation{generation(run)}", dataset_id(run.dataset), asked.get(run_id(run), frozenset()))
+        groups.setdefault(shared, []).append(block)
     packs: list[Pack] = []
-    for (kind, _), members in groups.items():
-        count = -(-len(members) // size)
-        for dealt in (members[i::count] for i in range(count)):
-            outputs = tuple(path for _, made, _ in dealt for path in made)
-            inputs = tuple(dict.fromkeys(path for _, _, read in dealt for path in read))
-            packs.append(Pack(f"{kind}_{len(packs)}", outputs, inputs))
+    for (step, *_), group in groups.items():
+        count = -(-len(group) // plan.pack)
+        for dealt in (group[i::count] for i in range(count)):
+            for together in _within(dealt, plan.pack_minutes):
+                members = tuple(member for block in together for member in block.members)
+                inputs = tuple(dict.fromkeys(path for block in together for path in block.inputs))
+                packs.append(Pack(kind, f"{step}_{len(packs)}", members, inputs))
     return packs
 
 
-def _shared(spec: RunSpec) -> tuple[str, str]:
-    """What members of a pack have in common."""
-    return f"generation{generation(spec)}", dataset_id(spec.dataset)
+def _within(dealt: Iterable[Block], limit: float | None) -> Iterator[list[Block]]:
+    """Neighbours together until one more would take longer than the limit; a block that does so alone is alone."""
+    together: list[Block] = []
+    for block in dealt:
+        if together and limit is not None and sum(b.minutes for b in together) + block.minutes > limit:
+            yield together
+            together = []
+        together.append(block)
+    yield together
+
+
+def _asked(plan: Plan) -> dict[str, frozenset[str]]:
+    """Run id → the artifacts that need it, for themselves or as a teacher."""
+    asked: dict[str, set[str]] = {}
+    for artifact in plan.artifacts.values():
+        for member in artifact.members:
+            for spec, _ in chain(member.run, member.seeds):
+                asked.setdefault(run_id(spec), set()).add(artifact.id)
+    return {run: frozenset(artifacts) for run, artifacts in asked.items()}
 
 
 def _manifest(spec: RunSpec, layout: Layout) -> Path:

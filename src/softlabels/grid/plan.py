@@ -90,6 +90,19 @@ class Artifact:
 
 
 @dataclass(frozen=True)
+class Jobs:
+    """What the user says about the jobs of this machine or cluster; no number depends on it."""
+
+    device: str = "auto"
+    max_minutes: int = 1440
+    """The longest time that one job asks for."""
+    gpu_shards: int | None = None
+    """SLURM shards of each GPU; None: the site has none."""
+    stage: str | None = None
+    """Node-local folder to which jobs copy what they read; may hold $VARIABLES. None: they read it where it is."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """All artifacts of a scale; runs are shared by identity."""
 
@@ -104,5 +117,8 @@ class Plan:
     pack: int
     """Blocks that one job trains, one after another (start-up is paid once)."""
     flops_per_second: float
-    """Assumed rate of the scale's device where no benchmark is recorded (audit only)."""
+    """Assumed rate of the scale's device where no benchmark is recorded."""
     max_cache_bytes: int | None = None
+    pack_minutes: float | None = None
+    """Estimated minutes beyond which a job takes no further block; None: no limit."""
+    jobs: Jobs = Jobs()

@@ -7,13 +7,15 @@ import os
 import torch
 
 from softlabels.errors import SpecError
+from softlabels.training.gpus import first_free
 
 
 def configure(name: str) -> torch.device:
     """The device of a run: `auto`, `cpu`, `cuda` or `cuda:<n>`.
 
     On a CPU: one thread (jobs run side by side), and denormals flushed (momentum of pixels that are always
-    zero decays into them and slows a step threefold). On CUDA: deterministic algorithms where they exist.
+    zero decays into them and slows a step threefold). On CUDA: deterministic algorithms where they exist, and without
+    an index the first GPU of several visible ones (`CUDA_VISIBLE_DEVICES`) that no other job has taken; waits for one.
 
     Raises:
         SpecError: an unknown device, or CUDA asked for and absent.
@@ -27,6 +29,12 @@ def configure(name: str) -> torch.device:
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise SpecError(f"device: {name} asked for, but torch sees no CUDA device; use device: cpu")
+        if device.index is None and (count := torch.cuda.device_count()) > 1:
+            # Not numbers: those of one GPU differ between processes that see different ones.
+            device = torch.device("cuda", first_free([_uuid(index) for index in range(count)]))
+            print(f"using GPU {device.index}, {torch.cuda.get_device_name(device)}")
+        if device.index is not None:
+            torch.cuda.set_device(device)
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
@@ -38,3 +46,7 @@ def configure(name: str) -> torch.device:
     else:
         raise SpecError(f"device: {name!r} is not supported; use auto, cpu, cuda or cuda:<n>")
     return device
+
+
+def _uuid(index: int) -> str:
+    return str(torch.cuda.get_device_properties(index).uuid)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import csv
 import platform
+import resource
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from softlabels import tensors
+from softlabels import slurm, tensors
 from softlabels.cache.reader import CachedLogits, OnlineTeacher
 from softlabels.cache.writer import TeacherNetwork, write_cache
+from softlabels.controller import require_wanted
 from softlabels.data.load import Data, open_data
 from softlabels.errors import SoftlabelsError, SpecError, Stopped
 from softlabels.files import atomic, read_json, sha256, write_json
@@ -24,10 +27,12 @@ from softlabels.grid.identity import CacheNeed, dataset_id, needed_cache, read_s
 from softlabels.grid.parse import from_dict
 from softlabels.grid.spec import DatasetSpec, RunSpec, Teacher, teacher_of, to_dict
 from softlabels.layout import Layout
-from softlabels.store import Lease, finished, publish
+from softlabels.lease import Lease
+from softlabels.store import finished, publish
+from softlabels.training.checkpoint import State
 from softlabels.training.pictures import Pictures, evaluate
 from softlabels.training.teachers import load_teacher
-from softlabels.training.trainer import State, Trained, Trainer
+from softlabels.training.trainer import Trained, Trainer
 from softlabels.versions import code_version, stages
 
 # A resumed history has lost the order of its keys.
@@ -36,12 +41,17 @@ HISTORY_COLUMNS = ("step", "epoch", "lr_factor", "train_loss", "val_top1", "val_
 
 @dataclass
 class Worker:
-    """One process: a device, the data it has loaded, and whether it has been asked to stop."""
+    """One process: a device, the data it has loaded, and whether it has to stop."""
 
     layout: Layout
     device: torch.device
     checkpoint_seconds: float = 60.0
+    stage: Path | None = None  # local disk, to which what is read is copied first
     stopping: bool = False
+    progressed: bool = False  # something has been finished
+    deadline: float | None = field(default_factory=slurm.deadline)
+    _asked: float | None = None
+    _longest: float = 0.0
     _data: dict[str, tuple[Data, dict[str, Pictures]]] = field(default_factory=dict)
 
     @contextlib.contextmanager
@@ -59,14 +69,19 @@ class Worker:
                 signal.signal(number, handler)
 
     def asked_to_stop(self) -> bool:
-        """Whether a signal has come."""
-        return self.stopping
+        """Whether a signal has come, or SLURM's limit is so near that what lies between two such questions (steps, an
+        evaluation, a save) might no longer end in time."""
+        now = time.monotonic()
+        if self._asked is not None:
+            self._longest = max(self._longest, now - self._asked)
+        self._asked = now
+        return self.stopping or (self.deadline is not None and now + 2 * self._longest > self.deadline)
 
     def pictures(self, dataset: DatasetSpec, split: str) -> Pictures:
         """A split on the device, loaded once per process."""
         key = dataset_id(dataset)
         if key not in self._data:
-            self._data[key] = (open_data(self.layout.data(key)), {})
+            self._data[key] = (open_data(self.layout.data(key), self.stage), {})
         data, splits = self._data[key]
         if split not in splits:
             splits[split] = Pictures(data, split, self.device)
@@ -102,9 +117,10 @@ def train(worker: Worker, jobs: Sequence[tuple[str, int]]) -> None:
         folder = worker.layout.store(run, seed)
         if finished(folder) is None:
             spec = read_spec(worker.layout.spec(run))
-            with Lease(folder, wait=print, should_stop=worker.asked_to_stop).held():
+            require_wanted(worker.layout)
+            with Lease(folder, wait=print, should_stop=worker.asked_to_stop).held() as lease:
                 if finished(folder) is None:  # another job may have finished it while we waited
-                    _train_one(worker, spec, seed, folder)
+                    _train_one(worker, spec, seed, folder, lease)
         _require_same_origin(worker, folder)
         publish(worker.layout, run, seed)
 
@@ -140,9 +156,9 @@ def _teacher_files(worker: Worker, teacher: Teacher | None, seed: int) -> dict[s
     return record["files"] if record else None
 
 
-def _train_one(worker: Worker, spec: RunSpec, seed: int, folder: Path) -> None:
-    if worker.stopping:
-        raise Stopped(f"stopped before {folder.parent.name} seed {seed}; run the same command again")
+def _train_one(worker: Worker, spec: RunSpec, seed: int, folder: Path, lease: Lease) -> None:
+    if worker.asked_to_stop():
+        raise Stopped(f"stopped before {folder.parent.name} seed {seed}; run the same command again", worker.progressed)
     train_set = worker.pictures(spec.dataset, "train")
     trainer = Trainer(
         spec,
@@ -154,10 +170,13 @@ def _train_one(worker: Worker, spec: RunSpec, seed: int, folder: Path) -> None:
         teacher=_teacher_logits(worker, spec, seed, train_set),
         checkpoint_seconds=worker.checkpoint_seconds,
         should_stop=worker.asked_to_stop,
+        before_writing=lease.require,
     )
     trained = trainer.run()
+    lease.require()
     _write_results(worker, spec, seed, folder, trainer, trained)
-    trainer.checkpoint.unlink(missing_ok=True)
+    trainer.checkpoint.remove()
+    worker.progressed = True
 
 
 def _teacher_logits(
@@ -169,7 +188,7 @@ def _teacher_logits(
     need = needed_cache(spec)
     stream = teacher.seed_for(seed)
     if need is not None:
-        return CachedLogits(worker.layout.cache(need.id, stream), pictures, _origin(worker, need, stream))
+        return CachedLogits(worker.layout.cache(need.id, stream), pictures, _origin(worker, need, stream), worker.stage)
     network = load_teacher(teacher, seed, worker.layout, pictures.data, worker.device)
     assert isinstance(network, TeacherNetwork)  # own logits are refused online by the spec
     epochs = spec.recipe.num_epochs(len(pictures))
@@ -210,6 +229,8 @@ def _write_results(worker: Worker, spec: RunSpec, seed: int, folder: Path, train
             "steps": trainer.steps,
             "best_step": trained.best_step,
             "seconds": round(trained.seconds, 3),
+            "sittings": trainer.checkpoint.sittings,
+            "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
             "device": _device_name(worker.device),
             "parameters": sum(p.numel() for p in trainer.network.parameters()),
             "data_fingerprint": trainer.train_set.data.fingerprint,
@@ -234,9 +255,11 @@ def cache(worker: Worker, jobs: Sequence[tuple[str, int]]) -> None:
 
     def make(name: str, seed: int) -> None:
         folder = worker.layout.cache(name, seed)
-        with Lease(folder, wait=print, should_stop=worker.asked_to_stop).held():
+        require_wanted(worker.layout)
+        with Lease(folder, wait=print, should_stop=worker.asked_to_stop).held() as lease:
             if not (folder / "manifest.json").exists():
-                _write_cache(worker, *_reader_of(worker, name), seed, folder)
+                _write_cache(worker, *_reader_of(worker, name), seed, folder, lease)
+                worker.progressed = True
 
     _each(worker, jobs, make)
 
@@ -264,7 +287,9 @@ def _reader_of(worker: Worker, name: str) -> tuple[RunSpec, CacheNeed, Teacher]:
     return spec, need, need.teacher
 
 
-def _write_cache(worker: Worker, spec: RunSpec, need: CacheNeed, teacher: Teacher, stream: int, folder: Path) -> None:
+def _write_cache(
+    worker: Worker, spec: RunSpec, need: CacheNeed, teacher: Teacher, stream: int, folder: Path, lease: Lease
+) -> None:
     pictures = worker.pictures(spec.dataset, "train")
     source = load_teacher(teacher, stream, worker.layout, pictures.data, worker.device)
     write_cache(
@@ -276,6 +301,7 @@ def _write_cache(worker: Worker, spec: RunSpec, need: CacheNeed, teacher: Teache
         augment=need.augment,
         about=_origin(worker, need, stream),
         should_stop=worker.asked_to_stop,
+        before_writing=lease.require,
     )
 
 
@@ -286,5 +312,5 @@ def check_logits(worker: Worker, name: str, seed: int, count: int) -> float:
     source = load_teacher(teacher, seed, worker.layout, pictures.data, worker.device)
     if not isinstance(source, TeacherNetwork):
         raise SpecError(f"{name} holds logits of your own: there is no network to recompute rows with")
-    cached = CachedLogits(worker.layout.cache(name, seed), pictures, _origin(worker, need, seed))
+    cached = CachedLogits(worker.layout.cache(name, seed), pictures, _origin(worker, need, seed), worker.stage)
     return cached.check(source, pictures, need.augment, count)

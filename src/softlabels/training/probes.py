@@ -16,10 +16,10 @@ from softlabels.grid.files import read_probe_spec
 from softlabels.grid.identity import read_spec
 from softlabels.grid.plan import Probe
 from softlabels.grid.spec import RunSpec, to_dict
+from softlabels.training.checkpoint import State
 from softlabels.training.job import Worker
 from softlabels.training.pictures import Pictures, forward
 from softlabels.training.teachers import load_run, weights_file
-from softlabels.training.trainer import State
 
 
 def ask(worker: Worker, run: str, seed: int, name: str) -> None:

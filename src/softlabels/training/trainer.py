@@ -24,6 +24,7 @@ from softlabels.grid.spec import RunSpec
 from softlabels.models import build
 from softlabels.targets import make_loss
 from softlabels.training.augment import view_shape
+from softlabels.training.checkpoint import Checkpoint, State
 from softlabels.training.optim import make_optimiser, rate_factor, set_rate
 from softlabels.training.order import batch_at
 from softlabels.training.pictures import Pictures, autocast, evaluate, in_memory_format
@@ -31,7 +32,6 @@ from softlabels.training.pictures import Pictures, autocast, evaluate, in_memory
 CHECK_EVERY = 25  # steps between looks at the losses: each look waits for the device
 DIVERGED = 100.0  # a loss this many times the first one (at least 1 nat) has diverged
 
-State = dict[str, Tensor]
 History = list[dict[str, Any]]
 
 
@@ -74,11 +74,12 @@ class Trainer:
         teacher: TeacherLogits | None = None,
         checkpoint_seconds: float = 60.0,
         should_stop: Callable[[], bool] = lambda: False,
+        before_writing: Callable[[], None] = lambda: None,
     ) -> None:
         self.spec, self.recipe, self.seed = spec, spec.recipe, seed
         self.train_set, self.val_set, self.teacher = train, val, teacher
         self.device, self.folder, self.identity = train.device, folder, identity
-        self.checkpoint_seconds = checkpoint_seconds
+        self.checkpoint = Checkpoint(folder, identity, seed, checkpoint_seconds, before_writing)
         self.should_stop = should_stop
         self.steps = self.recipe.num_steps(len(train))
         self.milestones = set(self.recipe.all_milestones(len(train)))
@@ -102,10 +103,6 @@ class Trainer:
         self.best_step: int | None = None
         self.best_accuracy = -1.0
 
-    @property
-    def checkpoint(self) -> Path:
-        return self.folder / "checkpoint.safetensors"
-
     def run(self) -> Trained:
         """Train to the last step, from the checkpoint if there is one.
 
@@ -114,13 +111,14 @@ class Trainer:
             SoftlabelsError: the loss became NaN, infinite or diverged (step and seed are named); or the checkpoint
                 belongs to another spec or is damaged.
         """
-        if self.checkpoint.exists():
-            self._restore()
-        elif 0 in self.milestones:
+        self._restore()
+        begun_at = self.step
+        self.checkpoint.sit_down(self.step, self.steps)
+        if self.step == 0 and 0 in self.milestones:
             self._keep_milestone()
         eval_steps = self._eval_steps()
         pending: list[Tensor] = []
-        saved = begun = time.monotonic()
+        begun = time.monotonic()
         seconds_before = self.seconds
         with tqdm(total=self.steps, initial=self.step, unit="step", disable=None, leave=False, mininterval=0.5) as bar:
             while self.step < self.steps:
@@ -133,19 +131,20 @@ class Trainer:
                     self._account(pending)
                     bar.set_postfix(loss=f"{self.loss_sum / max(1, self.loss_count):.4f}", refresh=False)
                     pending = []
+                    self.checkpoint.tell(self.step, self.steps)
                 if self.step in self.milestones:
                     self._keep_milestone()
                 if at_eval:
                     self._validate()
-                if stop or time.monotonic() - saved > self.checkpoint_seconds:
+                if stop or self.checkpoint.due():
                     self._account(pending)
                     pending = []
                     self.seconds = seconds_before + time.monotonic() - begun
                     self._save()
-                    saved = time.monotonic()
                 if stop and self.step < self.steps:
                     raise Stopped(
-                        f"stopped at step {self.step} of {self.steps}, state saved; run the same command again"
+                        f"stopped at step {self.step} of {self.steps}, state saved; run the same command again",
+                        progressed=self.step > begun_at,
                     )
         self.seconds = seconds_before + time.monotonic() - begun
         last = self._weights()
@@ -260,6 +259,7 @@ class Trainer:
         return {name: t.detach().clone() for name, t in state.items()}
 
     def _keep_milestone(self) -> None:
+        self.checkpoint.before_writing()
         tensors.save(
             self.folder / "milestones" / f"step{self.step}.safetensors",
             self._weights(),
@@ -267,50 +267,24 @@ class Trainer:
         )
 
     def _save(self) -> None:
-        """Everything the next process needs, in one file: there is no moment with half a state."""
-        state = {f"model/{k}": v for k, v in self.network.state_dict().items()}
-        for i, parameter in enumerate(p for g in self.optimiser.param_groups for p in g["params"]):
-            for key, value in self.optimiser.state.get(parameter, {}).items():
-                if isinstance(value, Tensor):
-                    state[f"optim/{i}/{key}"] = value
-        state |= {f"ema/{k}": v for k, v in (self.ema or {}).items()}
-        state |= {f"best/{k}": v for k, v in (self.best or {}).items()}
-        meta = {key: getattr(self, key) for key in _NUMBERS} | {"run": self.identity, "seed": self.seed}
-        tensors.save(self.checkpoint, state, meta)
+        parts = {"model": self.network.state_dict(), "ema": self.ema or {}, "best": self.best or {}}
+        self.checkpoint.save(parts, self.optimiser, {key: getattr(self, key) for key in _NUMBERS})
 
     def _restore(self) -> None:
-        state, meta = tensors.load(self.checkpoint, self.device)
-        if (meta.get("run"), meta.get("seed")) != (self.identity, self.seed):
-            raise SoftlabelsError(
-                f"{self.checkpoint} belongs to {meta.get('run')} seed {meta.get('seed')}, not to {self.identity} "
-                f"seed {self.seed}; delete it to start afresh"
-            )
-        parts: dict[str, State] = {"model": {}, "optim": {}, "ema": {}, "best": {}}
-        for name, tensor in state.items():
-            group, key = name.split("/", 1)
-            parts[group][key] = tensor
+        found = self.checkpoint.restore(self.optimiser, self.device)
+        if found is None:
+            return
+        parts, numbers = found
         self.network.load_state_dict(parts["model"])
-        for i, parameter in enumerate(p for g in self.optimiser.param_groups for p in g["params"]):
-            prefix = f"{i}/"
-            own = {k.removeprefix(prefix): v for k, v in parts["optim"].items() if k.startswith(prefix)}
-            if own:
-                self.optimiser.state[parameter] = {k: _laid_out_like(parameter, v) for k, v in own.items()}
         self.ema, self.best = parts["ema"] or None, parts["best"] or None
         for key in _NUMBERS:
-            setattr(self, key, meta[key])
+            setattr(self, key, numbers[key])
         tqdm.write(f"{self.identity} seed {self.seed}: continues at step {self.step} of {self.steps}")
 
 
 _NUMBERS = (
     "step", "seconds", "first_loss", "loss_sum", "loss_count", "history", "best_step", "best_accuracy",
 )  # fmt: skip
-
-
-def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
-    """A buffer in the memory layout of its parameter: fused optimisers walk both in flat order (`channels_last`)."""
-    if value.shape != parameter.shape:
-        return value  # a counter
-    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _mixed(seed: int, step: int) -> int:

@@ -1,0 +1,59 @@
+"""One Snakemake at a time on the results of a scale; its jobs know when another has followed it.
+
+Snakemake's own locks do not know whether their owner lives, and its SLURM jobs outlive a controller that is killed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from softlabels.errors import SoftlabelsError
+from softlabels.layout import Layout
+from softlabels.lease import Lease, describe, holder, newest_number
+
+NUMBER = "SOFTLABELS_CONTROLLER"  # in the environment of every job: sbatch passes it on
+
+
+def begin(layout: Layout) -> None:
+    """Called when a workflow starts: be its controller until this process ends.
+
+    Raises:
+        SoftlabelsError: another one is at work.
+    """
+    lease = Lease(layout.controller)
+    owner = lease.take()
+    if owner is not None:
+        raise SoftlabelsError(
+            f"another snakemake, {describe(owner)}, is at work on {layout.root}: wait for it or stop it "
+            "(one that was killed on another machine is forgotten after a minute)"
+        )
+    os.environ[NUMBER] = str(lease.number)
+    holding = contextlib.ExitStack()
+    holding.callback(lease.release)
+    holding.enter_context(lease.renewed())
+    atexit.register(holding.close)
+
+
+def after_living_jobs(folders: Iterable[Path]) -> str | None:
+    """The sbatch option that keeps a job from starting while SLURM jobs of an earlier snakemake are at work in the
+    folders that it would write: they go on, and it does not hold a GPU while it waits for them."""
+    jobs = {str(owner["slurm_job"]) for folder in folders if (owner := holder(folder)) and owner.get("slurm_job")}
+    return f"--dependency=afterany:{':'.join(sorted(jobs))}" if jobs else None
+
+
+def require_wanted(layout: Layout) -> None:
+    """Refuse work for a controller that another has followed, which has asked for it again.
+
+    Raises:
+        SoftlabelsError: there is a newer one.
+    """
+    mine = os.environ.get(NUMBER)
+    if mine is not None and newest_number(layout.controller) > int(mine):
+        raise SoftlabelsError(
+            f"the snakemake that asked for this job is gone, and one that was started later on {layout.root} has "
+            "asked for it again: left to that job"
+        )

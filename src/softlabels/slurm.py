@@ -1,0 +1,74 @@
+"""What a job asks of SLURM: how long it may run, and to be run again where it stopped.
+
+Only `squeue` and `scontrol` are used, which need no accounting. Outside SLURM, or where they are missing or refused,
+every question has the answer of a machine without limits.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+
+PREPARE_SECONDS = 60.0  # before a job's end: to finish a step and save; a third of the limit where that is less
+KILLED_WITHIN_SECONDS = 600.0
+
+
+def job_id() -> str | None:
+    """The SLURM job of this process."""
+    return os.environ.get("SLURM_JOB_ID")
+
+
+def deadline() -> float | None:
+    """When to stop and save, on the clock of `time.monotonic`; None without a limit."""
+    said = _job("%L|%l")
+    if said is None:
+        return None
+    left, limit = map(seconds, said.split("|"))
+    if left is None:
+        return None
+    return time.monotonic() + left - min(PREPARE_SECONDS, (limit or left) / 3)
+
+
+def run_again() -> bool:
+    """Have SLURM put this job back into its queue, under the same number; then wait to be ended by it.
+
+    To Snakemake a job that waits again is a job that waits: no failure, and no retry used up. Nothing is done for jobs
+    that Snakemake has not submitted (an allocation of one's own), nor for one that SLURM is ending already: cancelled,
+    or preempted, which SLURM puts back itself.
+
+    Returns:
+        False when SLURM was not asked or refused; when it agreed, the process normally ends in here.
+    """
+    job = job_id()
+    state, _, comment = (_job("%T|%k") or "").partition("|")
+    if job is None or state != "RUNNING" or not comment.startswith("rule_"):
+        return False
+    if _ask("scontrol", "requeue", job) is None:
+        return False
+    time.sleep(KILLED_WITHIN_SECONDS)
+    return True
+
+
+def seconds(text: str) -> float | None:
+    """A SLURM duration (`1-02:03:04`, `3:04`), or None for `UNLIMITED`, `INVALID` and the like."""
+    found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", text.strip())
+    if found is None:
+        return None
+    days, hours, minutes, rest = (int(part or 0) for part in found.groups())
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + rest)
+
+
+def _job(form: str) -> str | None:
+    """What squeue says about this job."""
+    job = job_id()
+    said = _ask("squeue", "--noheader", "--jobs", job, "--format", form) if job else None
+    return said.splitlines()[0].strip() if said and said.strip() else None
+
+
+def _ask(*command: str) -> str | None:
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,119 @@
+"""The state of an unfinished training on disk.
+
+`checkpoint.safetensors` is everything the next process needs, in one file: there is no moment with half a state.
+`progress.json` tells people how far the training is, and counts what each sitting had to compute again.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from softlabels import tensors
+from softlabels.errors import SoftlabelsError
+from softlabels.files import read_json, write_json
+
+State = dict[str, Tensor]
+PROGRESS_SECONDS = 10.0
+
+
+class Checkpoint:
+    """The state of one run and seed in its folder of the store; `before_writing` may refuse (see `Lease.require`)."""
+
+    def __init__(
+        self, folder: Path, identity: str, seed: int, every: float, before_writing: Callable[[], None]
+    ) -> None:
+        self.folder, self.identity, self.seed, self.every = folder, identity, seed, every
+        self.path, self.progress = folder / "checkpoint.safetensors", folder / "progress.json"
+        self.before_writing = before_writing
+        self.sittings: list[dict[str, Any]] = []
+        self.saved = self.told = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether the last one is old enough for the next."""
+        return time.monotonic() - self.saved > self.every
+
+    def save(self, parts: dict[str, State], optimiser: torch.optim.Optimizer, numbers: dict[str, Any]) -> None:
+        """Write the tensors of each part (`model`, `ema`, `best`), the optimiser's buffers and the numbers."""
+        self.before_writing()
+        state = {f"{part}/{name}": tensor for part, tensors_ in parts.items() for name, tensor in tensors_.items()}
+        for i, parameter in enumerate(_parameters(optimiser)):
+            for key, value in optimiser.state.get(parameter, {}).items():
+                if isinstance(value, Tensor):
+                    state[f"optim/{i}/{key}"] = value
+        tensors.save(self.path, state, numbers | {"run": self.identity, "seed": self.seed})
+        self.saved = time.monotonic()
+
+    def restore(
+        self, optimiser: torch.optim.Optimizer, device: torch.device
+    ) -> tuple[dict[str, State], dict[str, Any]] | None:
+        """The parts and numbers of `save`, if there are any; the buffers go into the optimiser.
+
+        Raises:
+            SoftlabelsError: the file is damaged or belongs to another run.
+        """
+        if not self.path.exists():
+            return None
+        state, numbers = tensors.load(self.path, device)
+        if (numbers.get("run"), numbers.get("seed")) != (self.identity, self.seed):
+            raise SoftlabelsError(
+                f"{self.path} belongs to {numbers.get('run')} seed {numbers.get('seed')}, not to {self.identity} "
+                f"seed {self.seed}; delete it to start afresh"
+            )
+        parts: dict[str, State] = {"model": {}, "optim": {}, "ema": {}, "best": {}}
+        for name, tensor in state.items():
+            part, key = name.split("/", 1)
+            parts[part][key] = tensor
+        buffers = parts.pop("optim")
+        for i, parameter in enumerate(_parameters(optimiser)):
+            prefix = f"{i}/"
+            own = {k.removeprefix(prefix): v for k, v in buffers.items() if k.startswith(prefix)}
+            if own:
+                optimiser.state[parameter] = {k: _laid_out_like(parameter, v) for k, v in own.items()}
+        return parts, numbers
+
+    def sit_down(self, step: int, steps: int) -> None:
+        """This process begins at `step`; what an earlier one did beyond that is computed again."""
+        reached = 0
+        if self.progress.exists():
+            before = read_json(self.progress)
+            reached, self.sittings = before["step"], before["sittings"]
+        self.sittings.append(
+            {
+                "from_step": step,
+                "recomputed": max(0, reached - step),
+                "host": socket.gethostname(),
+                "slurm_job": os.environ.get("SLURM_JOB_ID"),
+            }
+        )
+        self.tell(step, steps, now=True)
+
+    def tell(self, step: int, steps: int, now: bool = False) -> None:
+        """Say how far the training is, every few seconds."""
+        if now or time.monotonic() - self.told > min(PROGRESS_SECONDS, self.every):
+            self.before_writing()
+            write_json(self.progress, {"step": step, "steps": steps, "sittings": self.sittings})
+            self.told = time.monotonic()
+
+    def remove(self) -> None:
+        """The training is finished."""
+        self.path.unlink(missing_ok=True)
+        self.progress.unlink(missing_ok=True)
+
+
+def _parameters(optimiser: torch.optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimiser.param_groups for parameter in group["params"]]
+
+
+def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
+    """A buffer in the memory layout of its parameter: fused optimisers walk both in flat order (`channels_last`)."""
+    if value.shape != parameter.shape:
+        return value  # a counter
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
