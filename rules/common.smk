@@ -1,6 +1,7 @@
 # What rules ask of the plan: inputs, outputs, parameters.
 import shlex
 
+from softlabels.controller import after_living_jobs
 from softlabels.grid.expand import chain as with_teachers  # `chain` would hide one of Snakemake's own names
 from softlabels.grid.identity import dataset_id, probe_id, run_id
 from softlabels.grid.spec import to_dict
@@ -26,9 +27,20 @@ def resources_of(pack):
         found["stage"] = PLAN.jobs.stage
     if (gpu := ESTIMATOR.gpu(pack)) is not None:  # else the profile says
         found["gpu"] = gpu
-    if ESTIMATOR.shard(pack):
-        found |= {"gres": "shard:1", "gpu_model": ""}  # a named model would be asked for as a whole GPU
+    if shards := ESTIMATOR.shards(pack):  # and no model, which would be asked for as a whole GPU
+        found |= {"gres": f"shard:{shards}", "gpu_model": ""}
+    if workflow.nodes is not None:  # a cluster
+        found["slurm_extra"] = lambda wildcards: sbatch_options(pack)
     return found
+
+
+def sbatch_options(pack):
+    """Those of the configuration, and to wait for jobs of a killed snakemake that are still at work on the same."""
+    if pack.kind == "train":
+        folders = [LAYOUT.store(run_id(member.run), member.seed) for member in pack.members]
+    else:
+        folders = [output.parent for output in pack.outputs]
+    return " ".join(filter(None, [PLAN.jobs.sbatch, after_living_jobs(folders)])) or None
 
 
 def data_options(wildcards):

@@ -30,6 +30,9 @@ if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
 if workflow.nodes is None and "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", 1)
 
+if "slurm_extra" in (workflow.resource_settings.default_resources or {}):
+    raise WorkflowError("default-resources: slurm_extra has no effect here; give it as jobs.sbatch in config.yaml")
+
 try:
     PLAN = load_plan(config, Path.cwd())
     check_cache_budget(PLAN)

@@ -192,15 +192,15 @@ def test_who_says_how_many_gpus(tmp_path: Path, device: str, gpu: int | None) ->
     plan = plan_of(jobs=Jobs(device))
     estimator = Estimator(plan, layout_of(plan, tmp_path))
     assert {estimator.gpu(pack) for pack in every_pack(plan, tmp_path)} == {gpu}
-    assert not any(estimator.shard(pack) for pack in every_pack(plan, tmp_path))
+    assert not any(estimator.shards(pack) for pack in every_pack(plan, tmp_path))
 
 
 def test_small_networks_share_a_gpu_where_the_site_can(tmp_path: Path) -> None:
-    plan = plan_of("paper", jobs=Jobs("cuda", gpu_shards=4))
+    plan = plan_of("paper", jobs=Jobs("cuda", gpu_share=4))
     estimator = Estimator(plan, layout_of(plan, tmp_path))
     for pack in every_pack(plan, tmp_path):
         large = pack.members[0].run.dataset.name == "imagenet"
         asked = estimator.of(pack)
-        assert (asked.shard, asked.gpu) == ((False, 1) if large else (True, 0)), pack.rule
-    on_cpu = dataclasses.replace(plan, jobs=Jobs("cpu", gpu_shards=4))
-    assert not any(Estimator(on_cpu, layout_of(plan, tmp_path)).shard(p) for p in every_pack(plan, tmp_path))
+        assert (asked.shards, asked.gpu) == ((0, 1) if large else (4, 0)), pack.rule
+    on_cpu = dataclasses.replace(plan, jobs=Jobs("cpu", gpu_share=4))
+    assert not any(Estimator(on_cpu, layout_of(plan, tmp_path)).shards(p) for p in every_pack(plan, tmp_path))

@@ -117,8 +117,8 @@ class Lease:
         """
         if self._successor.exists():
             raise SoftlabelsError(
-                f"{self.folder}: {describe(_read(self._successor))} has taken over, because this process was silent for "
-                f"{STALE_SECONDS:.0f} s; nothing more is written here, the work goes on there"
+                f"{self.folder}: {describe(_read(self._successor))} has taken over, because this process was silent "
+                f"for {STALE_SECONDS:.0f} s; nothing more is written here, the work goes on there"
             )
 
     def release(self) -> None:

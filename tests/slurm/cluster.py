@@ -119,7 +119,7 @@ class Cluster:
     root: temporary folder with configuration, logs and state; `root/local` is another disk (1 GiB) on every node.
     disk: 64 MiB file system that all nodes and the caller share, to be filled; None where mounting is refused.
     env: environment for everything that talks to this SLURM, Snakemake included.
-    namespaces: False where the kernel refuses them; nodes then differ by name only.
+    namespaces: False where the kernel refuses them; nodes then differ by name only, and jobs outlive a killed caller.
     """
 
     def __init__(self) -> None:
@@ -257,6 +257,8 @@ class Cluster:
             gres += f"NodeName={node} Name=shard Count={SHARDS}\n"
         (self.root / "slurm.conf").write_text(slurm + PARTITIONS)
         (self.root / "gres.conf").write_text(gres)
+        # slurmd loads a cgroup plugin even if nothing uses it, and ends if it has to guess which and none is mounted.
+        (self.root / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
 
     def _spawn(self, name: str, command: list[str]) -> None:
         """A daemon in the foreground, which the kernel kills when we end, however we end."""

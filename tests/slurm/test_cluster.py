@@ -126,13 +126,14 @@ def test_the_disk_is_shared_and_small(cluster: Cluster) -> None:
     assert (cluster.disk / "big").stat().st_size == 64 * 2**20
 
 
-def test_nothing_outlives_a_killed_caller() -> None:
+def test_nothing_outlives_a_killed_caller(cluster: Cluster) -> None:
     """A test runner that is killed with -9 runs no clean-up; the next one removes folder and mount."""
+    needs_namespaces(cluster)
     code = f"""if True:
         import time
         from cluster import Cluster
         with Cluster() as cluster:
-            cluster.run("sbatch", "--wrap=setsid sleep {SLEEP}")
+            cluster.run("sbatch", "--output=/dev/null", "--wrap=setsid sleep {SLEEP}")
             print(cluster.root, flush=True)
             time.sleep(600)"""
     caller = subprocess.Popen([sys.executable, "-c", code], cwd=HERE, stdout=subprocess.PIPE, text=True)

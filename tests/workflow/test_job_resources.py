@@ -26,7 +26,7 @@ def audited(tree: Tree, attempt: int = 1, max_minutes: int = 1440) -> dict[str, 
             "disk_mb": str(job["disk_mb"]),
             "runtime": str(min(growth * job["minutes"], max_minutes)),
             **({} if job["gpu"] is None else {"gpu": str(job["gpu"])}),
-            **({"gres": "shard:1", "gpu_model": ""} if job["shard"] else {}),
+            **({"gres": f"shard:{job['shards']}", "gpu_model": ""} if job["shards"] else {}),
         }
         for job in found
     }
@@ -40,7 +40,7 @@ def planned(tree: Tree, *arguments: str) -> dict[str, dict[str, str]]:
     return {rule: {k: v for k, v in found.items() if k in ours} for rule, found in asked.items() if ours & set(found)}
 
 
-@pytest.mark.parametrize("jobs", ["", "device: cpu", "gpu_shards: 4", "stage: $TMPDIR", "max_minutes: 10"])
+@pytest.mark.parametrize("jobs", ["", "device: cpu", "gpu_share: 4", "stage: $TMPDIR", "max_minutes: 10"])
 def test_the_audit_prints_what_the_rules_ask_for(fresh: Tree, jobs: str) -> None:
     key, _, value = jobs.partition(": ")
     if jobs:

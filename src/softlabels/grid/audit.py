@@ -146,7 +146,7 @@ def render_jobs(found: dict[str, Any]) -> str:
         (
             job["rule"],
             str(job["members"]),
-            "1 shard" if job["shard"] else "as profile" if job["gpu"] is None else str(job["gpu"]),
+            f"{job['shards']} shards" if job["shards"] else "as profile" if job["gpu"] is None else str(job["gpu"]),
             str(job["cpus"]),
             f"{job['mem_mb']} MB",
             f"{job['minutes']} min",

@@ -96,10 +96,12 @@ class Jobs:
     device: str = "auto"
     max_minutes: int = 1440
     """The longest time that one job asks for."""
-    gpu_shards: int | None = None
-    """SLURM shards of each GPU; None: the site has none."""
+    gpu_share: int | None = None
+    """SLURM shards that a small run takes instead of a whole GPU; None: the site has none."""
     stage: str | None = None
     """Node-local folder to which jobs copy what they read; may hold $VARIABLES. None: they read it where it is."""
+    sbatch: str | None = None
+    """Further options of sbatch."""
 
 
 @dataclass(frozen=True)

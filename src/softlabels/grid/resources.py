@@ -46,8 +46,8 @@ class Resources:
 
     gpu: int | None
     """None: the rule does not say, so that the profile decides."""
-    shard: bool
-    """One SLURM shard of a GPU instead of a whole one."""
+    shards: int
+    """SLURM shards of a GPU instead of a whole one."""
     cpus: int
     mem_mb: int
     disk_mb: int
@@ -129,14 +129,15 @@ class Estimator:
 
     def gpu(self, pack: Pack) -> int | None:
         """GPUs of a job. A login node without a driver knows nothing of the nodes: there, `auto` leaves it open."""
-        if self.jobs.device == "cpu" or self.shard(pack):
+        if self.jobs.device == "cpu" or self.shards(pack):
             return 0
         # Kernel modules of NVIDIA make this file; looking for it needs no torch.
         return 1 if self.jobs.device != "auto" or Path("/dev/nvidiactl").exists() else None
 
-    def shard(self, pack: Pack) -> bool:
-        """Whether a job shares a GPU: every network in it is small, and the site can share."""
-        return self.jobs.device != "cpu" and bool(self.jobs.gpu_shards) and all(_is_small(m) for m in pack.members)
+    def shards(self, pack: Pack) -> int:
+        """What a job takes of a GPU that it shares: every network in it is small, and the site can share. Else 0."""
+        small = self.jobs.device != "cpu" and all(_is_small(member) for member in pack.members)
+        return (self.jobs.gpu_share or 0) if small else 0
 
     def _estimate(self, pack: Pack) -> Resources:
         left = [member for member in pack.members if not self._is_done(member)]
@@ -144,7 +145,7 @@ class Estimator:
         base = BASE_MB["cpu" if self.jobs.device == "cpu" else "gpu"]
         return Resources(
             gpu=self.gpu(pack),
-            shard=self.shard(pack),
+            shards=self.shards(pack),
             cpus=CPUS,
             mem_mb=SNAKEMAKE_MB + math.ceil(max((self._mem_mb(m, base) for m in left), default=base)),
             disk_mb=100 + math.ceil((self._written(left) + self._staged(left)) / 1e6),
