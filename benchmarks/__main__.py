@@ -7,12 +7,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import demo, distillation, dry_run, throughput
+from benchmarks import demo, distillation, dry_run, planning, slurm, throughput
 from benchmarks.measure import Scope, Unavailable, machine
 from softlabels.files import write_json
 from softlabels.training.device import configure
 
-BENCHMARKS = {"distillation": distillation, "throughput": throughput, "dry_run": dry_run, "demo": demo}
+BENCHMARKS = {
+    "distillation": distillation,
+    "throughput": throughput,
+    "dry_run": dry_run,
+    "demo": demo,
+    "planning": planning,
+    "slurm": slurm,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,12 +57,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def line(ratio: dict[str, Any]) -> str:
-    """One row of the table."""
+    """One row of the table, and its note."""
     low, high = ratio["quartiles"]
     cpu = f"{ratio['cpu_ratio']:8.3f}" if ratio["cpu_ratio"] is not None else " " * 8
     verdict = {True: "met", False: "missed", None: ""}[ratio["met"]]
     text = f"{ratio['name']:<62} {ratio['ratio']:6.3f} [{low:.3f}, {high:.3f}] {cpu}  {ratio['aim'] or '':7} {verdict}"
-    return text.rstrip()
+    return text.rstrip() + (f"\n  {ratio['note']}" if ratio["note"] else "")
 
 
 if __name__ == "__main__":

@@ -84,6 +84,12 @@ def copy_project(to: Path) -> None:
         shutil.copytree(ROOT / name, to / name)
 
 
+def link_profiles(folder: Path) -> None:
+    """As in the project: where Snakemake finds `--profile slurm`, and the profile that it always reads."""
+    (folder / "profiles").symlink_to("workflow/profiles")
+    (folder / "slurm").symlink_to("workflow/profiles/slurm")
+
+
 def snakemake(folder: Path, *arguments: str) -> str:
     """Run this environment's snakemake in a folder; its standard output and error."""
     binaries = Path(sys.executable).parent

@@ -54,6 +54,7 @@ class Ratio:
     under: Seconds
     aim: tuple[str, float] | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+    note: str | None = None  # what a reader of the ratio also wants to know
 
     def as_dict(self) -> dict[str, Any]:
         """The median ratio, its quartiles, whether it meets the aim, and all seconds."""
@@ -71,6 +72,7 @@ class Ratio:
             "repetitions": len(pairs),
             "aim": " ".join(map(str, self.aim)) if self.aim else None,
             "met": met,
+            "note": self.note,
             "seconds_over": vars(self.over),
             "seconds_under": vars(self.under),
             **self.about,

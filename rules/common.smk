@@ -15,7 +15,7 @@ STAGE = " --stage {resources.stage:q}" if PLAN.jobs.stage else ""
 
 
 def resources_of(pack):
-    """What the job of a pack asks for, estimated when it is planned and not while rules are read. Device and stage are
+    """What the job of a pack asks for, estimated when it is planned and not while rules are read. Options of commands are
     among it because a changed parameter would run jobs again."""
 
     def estimated(field):
@@ -23,6 +23,8 @@ def resources_of(pack):
 
     found = {name: estimated(name) for name in ("mem_mb", "disk_mb")}
     found |= {"runtime": estimated("minutes"), "device": PLAN.jobs.device}
+    if pack.kind == "train":
+        found["checkpoint_seconds"] = PLAN.jobs.checkpoint_seconds
     if PLAN.jobs.stage:
         found["stage"] = PLAN.jobs.stage
     if (gpu := ESTIMATOR.gpu(pack)) is not None:  # else the profile says

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from snakemake.settings.types import DeploymentMethod
 
-from softlabels.controller import begin
+from softlabels.controller import begin, require_wanted
 from softlabels.errors import SoftlabelsError
 from softlabels.grid.costs import check_cache_budget
 from softlabels.grid.expand import load_plan
@@ -21,9 +21,10 @@ from softlabels.layout import Layout
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A conda environment takes the place in PATH of the one that was active before it, which may be behind ours.
-if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
-    shell.prefix('set -euo pipefail; export PATH="$CONDA_PREFIX/bin:$PATH"; ')
+# A conda environment takes the place in PATH of the one that was active before it, which may be behind ours. And a
+# command takes the place of its shell: older ones end at SIGTERM, and SLURM then kills what is still saving its state.
+CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+shell.prefix("set -euo pipefail; " + 'export PATH="$CONDA_PREFIX/bin:$PATH"; ' * CONDA + "exec ")
 
 # One job at a time on the GPU of a workstation, unless a profile or --resources says how many there are; on a cluster
 # (nodes) no limit. Not in profiles/default, which would overrule every other profile.
@@ -41,6 +42,10 @@ except SoftlabelsError as error:
     raise WorkflowError(str(error)) from None
 
 LAYOUT = Layout(Path("results") / PLAN.scale)
+try:
+    require_wanted(LAYOUT)
+except SoftlabelsError as error:
+    raise WorkflowError(str(error)) from None
 LOGS = f"logs/{PLAN.scale}"
 ESTIMATOR = Estimator(PLAN, LAYOUT)
 RUN_FILES = LAYOUT.RUN_FILES

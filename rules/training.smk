@@ -23,4 +23,5 @@ for pack in training_packs(PLAN, LAYOUT):
         resources:
             **resources_of(pack),
         shell:
-            f"softlabels train --device {{resources.device}}{STAGE} {{output.records}} > {{log}} 2>&1"
+            f"softlabels train --device {{resources.device}} --checkpoint-seconds {{resources.checkpoint_seconds}}{STAGE}"
+            " {output.records} > {log} 2>&1"

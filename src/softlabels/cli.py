@@ -135,8 +135,7 @@ def evaluate(arguments: Arguments) -> None:
     from softlabels.training.probes import ask
 
     worker, outputs = _jobs(arguments)
-    for run, seed, probe in outputs:
-        ask(worker, run, seed, probe)
+    ask(worker, outputs)
 
 
 def _artifact_job(function: str) -> Callable[[Arguments], None]:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from softlabels import slurm
 from softlabels.errors import SoftlabelsError
 from softlabels.layout import Layout
 from softlabels.lease import Lease, describe, holder, newest_number
@@ -41,12 +42,14 @@ def begin(layout: Layout) -> None:
 def after_living_jobs(folders: Iterable[Path]) -> str | None:
     """The sbatch option that keeps a job from starting while SLURM jobs of an earlier snakemake are at work in the
     folders that it would write: they go on, and it does not hold a GPU while it waits for them."""
-    jobs = {str(owner["slurm_job"]) for folder in folders if (owner := holder(folder)) and owner.get("slurm_job")}
+    owners = (owner for folder in folders if (owner := holder(folder)) and owner.get("slurm_job"))
+    jobs = {job for owner in owners if slurm.is_known(job := str(owner["slurm_job"]))}
     return f"--dependency=afterany:{':'.join(sorted(jobs))}" if jobs else None
 
 
 def require_wanted(layout: Layout) -> None:
-    """Refuse work for a controller that another has followed, which has asked for it again.
+    """Refuse to read the rules for a controller that another has followed, and so to begin a job of it: its successor
+    asks for the same again, and a job deletes what it is to make before it begins.
 
     Raises:
         SoftlabelsError: there is a newer one.
@@ -54,6 +57,6 @@ def require_wanted(layout: Layout) -> None:
     mine = os.environ.get(NUMBER)
     if mine is not None and newest_number(layout.controller) > int(mine):
         raise SoftlabelsError(
-            f"the snakemake that asked for this job is gone, and one that was started later on {layout.root} has "
-            "asked for it again: left to that job"
+            f"the snakemake that asked for this job is gone, and another was started on {layout.root} since, whose "
+            "jobs do what it needs; run snakemake again for what is missing then"
         )

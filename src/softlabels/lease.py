@@ -14,6 +14,7 @@ import re
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,10 @@ class Lease:
         self.number = 0
         pid = os.getpid()
         self.me: Owner = {
+            "lease": uuid.uuid4().hex,
             "host": socket.gethostname(),
             "machine": _machine(),
+            "user": os.getuid(),
             "pid": pid,
             "born": _born(pid),
             "slurm_job": os.environ.get("SLURM_JOB_ID"),
@@ -55,6 +58,10 @@ class Lease:
     @property
     def _successor(self) -> Path:
         return _file(self.folder, self.number + 1)
+
+    def _holds(self) -> bool:
+        """Whether nobody has followed, let alone finished the work."""
+        return _read(self.path) == self.me and not self._successor.exists()
 
     @contextlib.contextmanager
     def held(self) -> Iterator[Lease]:
@@ -85,19 +92,22 @@ class Lease:
             except BaseException:
                 self.release()
                 raise
-            if not self._successor.exists():
+            if self._holds():
                 for number in _numbers(self.folder):
                     _file(self.folder, number).unlink(missing_ok=True)
 
     def take(self) -> Owner | None:
         """Take the lease if nobody holds it; else the living holder is returned."""
-        note = self.folder / f".lease.{self.me['host']}.{self.me['pid']}"
+        note = self.folder / f".lease.{self.me['lease']}.part"
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
                 while True:
                     note.write_text(canonical_json(self.me))
                     number, owner = _newest(self.folder)
+                    if owner == self.me:  # made by a call of which the file system said that it had failed
+                        self.number = number
+                        return None
                     # Its time stamp is "now" by the clock of the file system, which is that of the renewals too.
                     if owner is not None and _alive(owner, _file(self.folder, number), note.stat().st_mtime):
                         return owner
@@ -115,15 +125,16 @@ class Lease:
         Raises:
             SoftlabelsError: another job has followed, taking this process for dead.
         """
-        if self._successor.exists():
+        if not self._holds():
+            who = describe(_read(self._successor)) if self._successor.exists() else "another job"
             raise SoftlabelsError(
-                f"{self.folder}: {describe(_read(self._successor))} has taken over, because this process was silent "
-                f"for {STALE_SECONDS:.0f} s; nothing more is written here, the work goes on there"
+                f"{self.folder}: {who} has taken over, because this process was silent for {STALE_SECONDS:.0f} s; "
+                "nothing more is written here, the work goes on or is done there"
             )
 
     def release(self) -> None:
         """Leave the work to whoever comes next, unless somebody has followed already."""
-        if self.path.exists() and not self._successor.exists():
+        if self._holds():
             with contextlib.suppress(SoftlabelsError):  # a full disk: this process is about to be gone anyway
                 write_json(self.path, {**self.me, "released": True})
 
@@ -135,7 +146,8 @@ class Lease:
         def renew() -> None:
             while not done.wait(RENEW_SECONDS):
                 with contextlib.suppress(OSError):
-                    os.utime(self.path)
+                    if self._holds():
+                        os.utime(self.path)
 
         thread = threading.Thread(target=renew, daemon=True)
         thread.start()
@@ -190,12 +202,13 @@ def _create(note: Path, target: Path) -> bool:
     """Make `target` with the content of `note`, or find that it exists."""
     try:
         os.link(note, target)  # whole from its first moment
-    except FileExistsError:
+    except (FileExistsError, FileNotFoundError):  # somebody was first; the new holder has tidied up our note
         return False
     except OSError:  # a file system without hard links
+        text = note.read_text()
         try:
             with open(target, "x") as handle:
-                handle.write(note.read_text())
+                handle.write(text)
         except FileExistsError:
             return False
     return True
@@ -204,7 +217,7 @@ def _create(note: Path, target: Path) -> bool:
 def _alive(owner: Owner, path: Path, now: float) -> bool:
     if owner.get("released"):
         return False
-    if owner.get("machine") == _machine():
+    if owner.get("machine") == _machine() and owner.get("user") == os.getuid():  # others' may be hidden
         return owner.get("born") is not None and _born(int(owner["pid"])) == owner["born"]
     try:
         return now - path.stat().st_mtime < STALE_SECONDS

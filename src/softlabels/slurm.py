@@ -51,6 +51,11 @@ def run_again() -> bool:
     return True
 
 
+def is_known(job: str) -> bool:
+    """Whether SLURM still has a job in its queue or in memory; sbatch refuses to wait for others."""
+    return _ask("squeue", "--noheader", "--states", "all", "--jobs", job) is not None
+
+
 def seconds(text: str) -> float | None:
     """A SLURM duration (`1-02:03:04`, `3:04`), or None for `UNLIMITED`, `INVALID` and the like."""
     found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", text.strip())
@@ -63,8 +68,13 @@ def seconds(text: str) -> float | None:
 def _job(form: str) -> str | None:
     """What squeue says about this job."""
     job = job_id()
-    said = _ask("squeue", "--noheader", "--jobs", job, "--format", form) if job else None
-    return said.splitlines()[0].strip() if said and said.strip() else None
+    for pause in (2, 5, None) if job else ():  # a controller that restarts or has a thousand to answer
+        said = _ask("squeue", "--noheader", "--jobs", str(job), "--format", form)
+        if said and said.strip():
+            return said.splitlines()[0].strip()
+        if pause and said is None:
+            time.sleep(pause)
+    return None
 
 
 def _ask(*command: str) -> str | None:

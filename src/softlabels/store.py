@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +45,15 @@ def publish(layout: Layout, run: str, seed: int) -> None:
         target.mkdir(parents=True, exist_ok=True)
         for name in (*record["files"], "run.json"):
             if "/" not in name:
-                _link(source / name, target / name)
+                link(source / name, target / name)
 
 
-def _link(source: Path, target: Path) -> None:
+def link(source: Path, target: Path) -> None:
+    """Publish one file, replacing what was there."""
     if target.exists() and target.samefile(source):
         return
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    part.unlink(missing_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
     try:
         os.link(source, part)
     except OSError:  # a file system without hard links

@@ -86,7 +86,9 @@ PartitionName=scavenge Nodes=ALL MaxTime=24:00:00 DefaultTime=10 PriorityTier=1 
 PartitionName=grace Nodes=ALL MaxTime=24:00:00 DefaultTime=10 PriorityTier=1 PreemptMode=REQUEUE GraceTime=15
 """
 # bash as the first process of a node: it collects the children that others leave behind, and ends with slurmd.
-INIT = 'hostname "$0" && mount -t tmpfs -o size=1g local "$1" && { slurmd -D -N "$0" & wait $!; }'
+# Snakemake's jobs forget SLURM_CONF, so each node finds the configuration where SLURM looks for it by itself.
+INIT = """hostname "$0" && mount -t tmpfs -o size=1g local "$1" && mkdir -p /etc/slurm && mount --bind "$2" /etc/slurm \
+  && { slurmd -D -N "$0" & wait $!; }"""
 
 
 def wait_until(what: str, check: Callable[[], object], timeout: float = 60) -> None:
@@ -129,7 +131,7 @@ class Cluster:
         self.root = Path(tempfile.mkdtemp(prefix=f"softlabels-slurm-{os.getpid()}-"))
         foreign = ("SLURM", "SBATCH", "SRUN", "SQUEUE", "SINFO", "SCANCEL")
         self.env = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-        self.env["SLURM_CONF"] = str(self.root / "slurm.conf")
+        self.env["SLURM_CONF"] = str(self.root / "etc" / "slurm.conf")
         self.disk: Path | None = None
         self.namespaces = True
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
@@ -179,7 +181,8 @@ class Cluster:
     def jobs(self) -> list[dict[str, str]]:
         """Jobs of the last 300 s as `scontrol show job` tells them: JobId, JobState, Restarts, NodeList, Comment, …"""
         lines = self.run("scontrol", "--oneliner", "show", "job").splitlines()
-        return [dict(re.findall(r"(?:^| )([A-Za-z:/]+)=(\S*)", line)) for line in lines if line.startswith("JobId=")]
+        field = re.compile(r"(?:^| )([A-Za-z:/]+)=(.*?) *(?= [A-Za-z:/]+=|$)")  # a value may hold spaces
+        return [dict(field.findall(line)) for line in lines if line.startswith("JobId=")]
 
     def job(self, job_id: str) -> dict[str, str]:
         return {job["JobId"]: job for job in self.jobs()}[job_id]
@@ -211,7 +214,7 @@ class Cluster:
         """Boot the node, and wait until SLURM uses it."""
         if self.namespaces:
             apart = ["unshare", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
-            command = [*apart, "bash", "-c", INIT, node, str(self.root / "local")]
+            command = [*apart, "bash", "-c", INIT, node, str(self.root / "local"), str(self.root / "etc")]
         else:
             command = ["slurmd", "-D", "-N", node]
         self._spawn(node, command)
@@ -234,7 +237,7 @@ class Cluster:
         return all(job["JobState"] in ENDED for job in self.jobs())
 
     def _configure(self) -> None:
-        for folder in ("state", "dev", "local", "disk", *(f"spool.{node}" for node in NODES)):
+        for folder in ("etc", "state", "dev", "local", "disk", *(f"spool.{node}" for node in NODES)):
             (self.root / folder).mkdir()
         trial = ["unshare", "--uts", "--pid", "--fork", "--mount-proc", "true"]
         refused = subprocess.run(trial, capture_output=True, text=True, check=False).stderr.strip()
@@ -255,10 +258,10 @@ class Cluster:
                 os.mknod(self.root / "dev" / f"{node}_gpu{gpu}", stat.S_IFCHR | 0o666, os.makedev(1, 3))
             gres += f"NodeName={node} Name=gpu Type=a100 File={self.root}/dev/{node}_gpu[0-{GPUS - 1}]\n"
             gres += f"NodeName={node} Name=shard Count={SHARDS}\n"
-        (self.root / "slurm.conf").write_text(slurm + PARTITIONS)
-        (self.root / "gres.conf").write_text(gres)
+        (self.root / "etc" / "slurm.conf").write_text(slurm + PARTITIONS)
+        (self.root / "etc" / "gres.conf").write_text(gres)
         # slurmd loads a cgroup plugin even if nothing uses it, and ends if it has to guess which and none is mounted.
-        (self.root / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
+        (self.root / "etc" / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
 
     def _spawn(self, name: str, command: list[str]) -> None:
         """A daemon in the foreground, which the kernel kills when we end, however we end."""

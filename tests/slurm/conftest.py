@@ -1,11 +1,21 @@
-"""One private SLURM for all tests here; each test finds it empty, with both nodes idle."""
+"""One private SLURM for all tests here; each finds it empty, with both nodes idle. At the end: a table of faults."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from cluster import Cluster
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "workflow"))
+
+from chain import Chain, Row, differences, render
+
+ROWS: list[Row] = []
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +28,55 @@ def _running() -> Iterator[Cluster]:
 def cluster(_running: Cluster) -> Cluster:
     _running.reset()
     return _running
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    """The chain made without SLURM and without a fault. Read only."""
+    chain = Chain.create(tmp_path_factory.mktemp("undisturbed") / "chain")
+    chain.tree.snakemake(chain.goal)
+    return chain
+
+
+@pytest.fixture
+def chain(cluster: Cluster, undisturbed: Chain, tmp_path: Path) -> Iterator[Chain]:
+    """A chain of which nothing is made, in a folder with a space in its name."""
+    chain = Chain.create(tmp_path / "a project", cluster).with_data_of(undisturbed)
+    yield chain
+    chain.stop()
+
+
+@pytest.fixture
+def recovered(chain: Chain, undisturbed: Chain) -> Callable[[str], None]:
+    """Note a fault in the table, and require what an undisturbed chain has."""
+
+    def note(fault: str) -> None:
+        sittings, jobs = chain.record["sittings"], len(chain.jobs_of("train_generation0_0"))
+        different = differences(chain.checksums(), undisturbed.checksums())
+        again = sum(sitting["recomputed"] for sitting in sittings)
+        ROWS.append(Row(fault, len(sittings), again, chain.record["steps"], jobs, not different))
+        assert not different
+
+    return note
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):  # one of several processes of pytest-xdist, each with a SLURM
+        session.config.workeroutput["rows"] = [dataclasses.asdict(row) for row in ROWS]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.pluginmanager.hasplugin("xdist"):
+        config.pluginmanager.register(_Gather())
+
+
+class _Gather:
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        ROWS.extend(Row(**row) for row in getattr(node, "workeroutput", {}).get("rows", ()))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if ROWS:
+        terminalreporter.section("a teacher's training, met by faults on a real SLURM")
+        terminalreporter.write_line(render(ROWS))

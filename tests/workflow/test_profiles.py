@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
-from workflow_tree import ROOT, Tree
+from workflow_tree import Tree
 
 pytestmark = pytest.mark.workflow
 
 
 def test_a_workstation_computes_on_as_many_gpus_as_it_says(fresh: Tree) -> None:
     """The profile is found by its name and overrules the one that is always read; the command line overrules both."""
-    shutil.copy(ROOT / "local-gpu", fresh.root, follow_symlinks=False)
     fresh.replace("workflow/profiles/local-gpu/config.yaml", "[gpu=2]", "[gpu=3]")
     (target, *_) = {path for path in fresh.snakemake("-n").split() if path.endswith("manifest.json") and "data" in path}
     for arguments, gpus in (

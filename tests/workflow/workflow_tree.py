@@ -41,6 +41,8 @@ class Tree:
         for name in ("rules", "workflow", "envs"):
             shutil.copytree(ROOT / name, root / name)
         shutil.copytree(ROOT / "profiles", root / "profiles", symlinks=not (ROOT / "profiles").is_symlink())
+        for name in ("slurm", "local-gpu"):
+            shutil.copy(ROOT / name, root, follow_symlinks=False)
         shutil.copy(ROOT / "Snakefile", root)
         shutil.copy(Path(__file__).with_name("tiny.yaml"), root / "workflow" / "scales")
         tree = cls(root)

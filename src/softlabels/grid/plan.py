@@ -96,6 +96,8 @@ class Jobs:
     device: str = "auto"
     max_minutes: int = 1440
     """The longest time that one job asks for."""
+    checkpoint_seconds: int = 60
+    """Between two checkpoints of a training."""
     gpu_share: int | None = None
     """SLURM shards that a small run takes instead of a whole GPU; None: the site has none."""
     stage: str | None = None

@@ -19,7 +19,6 @@ import torch
 from softlabels import slurm, tensors
 from softlabels.cache.reader import CachedLogits, OnlineTeacher
 from softlabels.cache.writer import TeacherNetwork, write_cache
-from softlabels.controller import require_wanted
 from softlabels.data.load import Data, open_data
 from softlabels.errors import SoftlabelsError, SpecError, Stopped
 from softlabels.files import atomic, read_json, sha256, write_json
@@ -68,6 +67,10 @@ class Worker:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    def begin(self) -> None:
+        """What came before, like loading data, says nothing about how long a step takes."""
+        self._asked = None
+
     def asked_to_stop(self) -> bool:
         """Whether a signal has come, or SLURM's limit is so near that what lies between two such questions (steps, an
         evaluation, a save) might no longer end in time."""
@@ -88,8 +91,8 @@ class Worker:
         return splits[split]
 
 
-def _each(worker: Worker, jobs: Sequence[tuple[str, int]], make: Callable[[str, int], None]) -> None:
-    """Make every (id, seed); one that fails does not keep the others from being made.
+def each(worker: Worker, jobs: Sequence[tuple[Any, ...]], make: Callable[..., None]) -> None:
+    """Make every (id, seed, …); one that fails does not keep the others from being made.
 
     Raises:
         Stopped: asked to stop; what is finished stays, the current one has saved its state.
@@ -97,10 +100,11 @@ def _each(worker: Worker, jobs: Sequence[tuple[str, int]], make: Callable[[str, 
     """
     failures: list[SoftlabelsError] = []
     with worker.stop_on_signals():
-        for name, seed in jobs:
+        for job in jobs:
             try:
-                make(name, seed)
-            except Stopped:
+                make(*job)
+            except Stopped as stop:
+                stop.progressed |= worker.progressed
                 raise
             except SoftlabelsError as error:
                 failures.append(error)
@@ -111,20 +115,19 @@ def _each(worker: Worker, jobs: Sequence[tuple[str, int]], make: Callable[[str, 
 
 
 def train(worker: Worker, jobs: Sequence[tuple[str, int]]) -> None:
-    """Train every (run, seed) that the store lacks, one after another, and publish all (raises as `_each`)."""
+    """Train every (run, seed) that the store lacks, one after another, and publish all (raises as `each`)."""
 
     def make(run: str, seed: int) -> None:
         folder = worker.layout.store(run, seed)
         if finished(folder) is None:
             spec = read_spec(worker.layout.spec(run))
-            require_wanted(worker.layout)
             with Lease(folder, wait=print, should_stop=worker.asked_to_stop).held() as lease:
                 if finished(folder) is None:  # another job may have finished it while we waited
                     _train_one(worker, spec, seed, folder, lease)
         _require_same_origin(worker, folder)
         publish(worker.layout, run, seed)
 
-    _each(worker, jobs, make)
+    each(worker, jobs, make)
 
 
 def _require_same_origin(worker: Worker, folder: Path) -> None:
@@ -158,7 +161,7 @@ def _teacher_files(worker: Worker, teacher: Teacher | None, seed: int) -> dict[s
 
 def _train_one(worker: Worker, spec: RunSpec, seed: int, folder: Path, lease: Lease) -> None:
     if worker.asked_to_stop():
-        raise Stopped(f"stopped before {folder.parent.name} seed {seed}; run the same command again", worker.progressed)
+        raise Stopped(f"stopped before {folder.parent.name} seed {seed}; run the same command again", progressed=False)
     train_set = worker.pictures(spec.dataset, "train")
     trainer = Trainer(
         spec,
@@ -172,6 +175,7 @@ def _train_one(worker: Worker, spec: RunSpec, seed: int, folder: Path, lease: Le
         should_stop=worker.asked_to_stop,
         before_writing=lease.require,
     )
+    worker.begin()
     trained = trainer.run()
     lease.require()
     _write_results(worker, spec, seed, folder, trainer, trained)
@@ -251,17 +255,16 @@ def _device_name(device: torch.device) -> str:
 
 
 def cache(worker: Worker, jobs: Sequence[tuple[str, int]]) -> None:
-    """Write caches, each named by its id and the teacher's seed (raises as `_each`; finished shards stay)."""
+    """Write caches, each named by its id and the teacher's seed (raises as `each`; finished shards stay)."""
 
     def make(name: str, seed: int) -> None:
         folder = worker.layout.cache(name, seed)
-        require_wanted(worker.layout)
         with Lease(folder, wait=print, should_stop=worker.asked_to_stop).held() as lease:
             if not (folder / "manifest.json").exists():
                 _write_cache(worker, *_reader_of(worker, name), seed, folder, lease)
                 worker.progressed = True
 
-    _each(worker, jobs, make)
+    each(worker, jobs, make)
 
 
 def _origin(worker: Worker, need: CacheNeed, stream: int) -> dict[str, Any]:
@@ -292,6 +295,7 @@ def _write_cache(
 ) -> None:
     pictures = worker.pictures(spec.dataset, "train")
     source = load_teacher(teacher, stream, worker.layout, pictures.data, worker.device)
+    worker.begin()
     write_cache(
         folder,
         source,

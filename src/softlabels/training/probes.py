@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,20 +11,46 @@ import torch
 
 from softlabels import tensors
 from softlabels.cache.writer import TeacherNetwork
-from softlabels.errors import SoftlabelsError, SpecError
+from softlabels.errors import SoftlabelsError, SpecError, Stopped
 from softlabels.files import read_json
 from softlabels.grid.files import read_probe_spec
 from softlabels.grid.identity import read_spec
 from softlabels.grid.plan import Probe
 from softlabels.grid.spec import RunSpec, to_dict
+from softlabels.store import link
 from softlabels.training.checkpoint import State
-from softlabels.training.job import Worker
+from softlabels.training.job import Worker, each
 from softlabels.training.pictures import Pictures, forward
 from softlabels.training.teachers import load_run, weights_file
 
 
-def ask(worker: Worker, run: str, seed: int, name: str) -> None:
-    """Write what a run's networks say about the pictures of a probe (format: `Probe`)."""
+def ask(worker: Worker, jobs: Sequence[tuple[str, int, str]]) -> None:
+    """Write what networks say about chosen pictures, for every (run, seed, probe); raises as `each`."""
+
+    def make(run: str, seed: int, name: str) -> None:
+        # Kept beside the network that was asked, because Snakemake deletes outputs before it runs a job again.
+        kept = worker.layout.store(run, seed) / "probes" / f"{name}.safetensors"
+        if not is_whole(kept):
+            if worker.asked_to_stop():
+                raise Stopped(f"stopped before probe {name} of {run} seed {seed}; run the same command again", False)
+            _ask(worker, run, seed, name, kept)
+            worker.progressed = True
+        link(kept, worker.layout.probe(run, seed, name))
+
+    each(worker, jobs, make)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file of tensors is there and can be read."""
+    try:
+        tensors.load(path)
+    except SoftlabelsError:
+        return False
+    return True
+
+
+def _ask(worker: Worker, run: str, seed: int, name: str, path: Path) -> None:
+    """Write one probe (format: `Probe`)."""
     spec, probe = read_spec(worker.layout.spec(run)), read_probe_spec(worker.layout.root / "specs", name)
     pictures = worker.pictures(spec.dataset, probe.split)
     positions = _chosen(pictures, probe)
@@ -35,7 +62,7 @@ def ask(worker: Worker, run: str, seed: int, name: str) -> None:
         out |= _answers(teacher, spec, seed, pictures, positions, probe, label)
         weights[label] = files[weights_file(checkpoint)]
     about = {"run": run, "seed": seed, "probe": to_dict(probe), "weights": weights}
-    tensors.save(worker.layout.probe(run, seed, name), out, about)
+    tensors.save(path, out, about)
 
 
 def _chosen(pictures: Pictures, probe: Probe) -> torch.Tensor:
