@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
-from benchmarks.dry_run import copy_project, link_profiles, snakemake
+from benchmarks.dry_run import copy_project, link_profiles
 from benchmarks.measure import Ratio, Scope, Unavailable, take_turns
 
 STUDENTS = 18  # of each teacher, which has one cache: 20 jobs
@@ -36,14 +36,15 @@ def run(scope: Scope) -> Iterator[Ratio]:
         variants = {}
         for jobs, folder in folders.items():
             write_grid(folder, teachers=jobs // (STUDENTS + 2))
-            planned = re.search(r"^total +(\d+)", snakemake(folder, "-n", "--quiet", "rules"), re.MULTILINE)
-            if planned is None or int(planned[1]) != jobs + 5:  # data, measure, table, metrics.csv, all
-                raise AssertionError(f"the grid of {jobs} jobs is another: {planned}")
             for what, option in (("reading rules", "--list-rules"), ("planning", "-n")):
                 key = f"{what} {jobs}"
-                command = ["--profile", "slurm", "--quiet", "all", option]
-                variants[key] = partial(_call, folder, command, peaks[key])
+                command = ["--profile", "slurm", "--quiet", "rules", option]
+                variants[key] = partial(_call, folder, command, Path(name) / key, peaks[key])
         seconds = take_turns(variants, min(scope.repetitions, 3))
+        for jobs in folders:
+            planned = re.search(r"^total +(\d+)", (Path(name) / f"planning {jobs}").read_text(), re.MULTILINE)
+            if planned is None or int(planned[1]) != jobs + 5:  # data, measure, table, metrics.csv, all
+                raise AssertionError(f"the grid of {jobs} jobs is another: {planned}")
     for what in ("reading rules", "planning"):
         over, under = f"{what} {many}", f"{what} {few}"
         about = {"peak_mb_over": peaks[over], "peak_mb_under": peaks[under]}
@@ -99,16 +100,16 @@ def write_grid(folder: Path, teachers: int) -> None:
     (folder / "workflow" / "scales" / "many.yaml").write_text(yaml.safe_dump({"scale": "many"} | SCALE))
 
 
-def _call(folder: Path, arguments: list[str], peaks: list[float]) -> None:
+def _call(folder: Path, arguments: list[str], log: Path, peaks: list[float]) -> None:
     """One snakemake; its peak memory is added, in MB."""
     command = [str(Path(sys.executable).parent / "snakemake"), *arguments]
     peak = 0.0
-    with open(folder / "said", "w") as said:
+    with open(log, "w") as said:
         process = subprocess.Popen(command, cwd=folder, stdout=said, stderr=said)
     while process.poll() is None:  # (the system's `ru_maxrss` would begin at the memory of this process)
         if high := re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text()):
             peak = int(high[1]) / 1024
         time.sleep(0.02)
     if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed in {folder}:\n{(folder / 'said').read_text()[-4000:]}")
+        raise RuntimeError(f"{' '.join(command)} failed in {folder}:\n{log.read_text()[-4000:]}")
     peaks.append(peak)

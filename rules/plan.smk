@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from softlabels.layout import Layout
 # per process, because jobs run side by side.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Snakemake writes it into the scripts of SLURM jobs as it is, where a space would end it.
+sys.executable = shlex.quote(sys.executable)
 
 # A conda environment takes the place in PATH of the one that was active before it, which may be behind ours. And a
 # command takes the place of its shell: older ones end at SIGTERM, and SLURM then kills what is still saving its state.

@@ -121,3 +121,31 @@ def test_a_demo_in_pieces_is_not_measured(demo: ModuleType, measure: ModuleType,
         os.utime(next(project.rglob("run.json")), (0, 0))
     with pytest.raises(measure.Unavailable, match="no single snakemake call"):
         demo.measure(project)
+
+
+def test_planning_is_measured_at_two_sizes(tmp_path: Path) -> None:
+    pytest.importorskip("snakemake_executor_plugin_slurm", reason="make setup EXTRAS=slurm")
+    record = bench(tmp_path, "planning")
+    reading, planning = record["ratios"]
+    for ratio in (reading, planning):
+        assert "at 200 jobs" in ratio["note"]
+        assert ratio["peak_mb_over"][0] > ratio["peak_mb_under"][0] > 50
+    assert planning["seconds_over"]["wall"][0] > reading["seconds_under"]["wall"][0]
+
+
+def test_without_a_slurm_to_measure_it_says_so(tmp_path: Path) -> None:
+    """An environment in which no program but Python's own is found."""
+    record = bench(tmp_path, "slurm", PATH=str(Path(sys.executable).parent))
+    assert record["ratios"] == []
+    assert record["unavailable"] in (
+        "a private SLURM has to be started by root",
+        "there is no slurmctld (make test-slurm installs it)",
+    )
+
+
+def bench(out: Path, name: str, **environment: str) -> dict[str, Any]:
+    """What a quick benchmark writes."""
+    command = [sys.executable, "-m", "benchmarks", name, "--quick", "--repetitions", "1", "--out", str(out)]
+    subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment, check=True)
+    record: dict[str, Any] = json.loads((out / f"{name}.json").read_text())
+    return record

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+import yaml
+
+from softlabels.cli import _parser
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -30,3 +34,23 @@ def test_every_page_is_reached_from_the_readme() -> None:
         links = re.findall(r"\]\(([^)#\s]+\.md)", page.read_text())
         queue += [(page.parent / link).resolve() for link in links if "://" not in link]
     assert set(PAGES) <= reached
+
+
+def test_commands_in_the_pages_are_understood() -> None:
+    """Every line of a shell block that calls softlabels, with its placeholders as they are."""
+    found = [
+        shlex.split(line.split(" | ")[0], comments=True)
+        for page in PAGES
+        for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+        for line in block.splitlines()
+        if line.startswith("softlabels ")
+    ]
+    assert {command for _, command, *_ in found} >= {"audit", "show", "gc"}
+    for _, *arguments in found:
+        _parser().parse_args(arguments)
+
+
+def test_keys_of_jobs_in_the_pages_exist() -> None:
+    schema = yaml.safe_load((ROOT / "workflow" / "schemas" / "config.schema.yaml").read_text())
+    keys = {key for page in PAGES for key in re.findall(r"`jobs: ([a-z_]+)", page.read_text())}
+    assert {"max_minutes", "stage", "gpu_share", "sbatch"} <= keys <= set(schema["properties"]["jobs"]["properties"])

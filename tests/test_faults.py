@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import random
@@ -24,13 +25,14 @@ from conftest import DIGITS
 from softlabels.cli import main
 from softlabels.data.load import open_data
 from softlabels.data.prepare import prepare
-from softlabels.errors import EXIT_ERROR, EXIT_RERUN, SoftlabelsError
+from softlabels.errors import EXIT_ERROR, EXIT_RERUN, SoftlabelsError, Stopped
 from softlabels.files import read_json, sha256, write_json
 from softlabels.grid.files import write_plan
 from softlabels.grid.identity import dataset_id, needed_cache, run_id
 from softlabels.grid.plan import Plan
 from softlabels.grid.spec import (
     Augment,
+    DatasetSpec,
     Distill,
     ModelSpec,
     Optimiser,
@@ -43,6 +45,9 @@ from softlabels.grid.spec import (
 )
 from softlabels.layout import Layout
 from softlabels.lease import holder
+from softlabels.store import finished
+from softlabels.training.job import Worker, train
+from softlabels.training.pictures import Pictures
 from softlabels.training.teachers import load_teacher
 
 RECIPE = Recipe(
@@ -289,6 +294,58 @@ def test_a_refused_write_leaves_the_checkpoint(layout: Layout, stopped: Layout, 
     assert (folder / "checkpoint.safetensors").read_bytes() == before
     assert here(layout, "teacher") == 0
     assert_same(layout, undisturbed, TEACHER_ID, 0)
+
+
+# ------------------------------------------------------------ a job that must end in time
+
+
+def test_a_job_far_too_short_for_its_training_comes_further_each_time(layout: Layout, undisturbed: Layout) -> None:
+    """What SLURM's limit does: every sitting saves in time and has progressed, so that it is worth another."""
+    stops: list[Stopped] = []
+    while finished(layout.store(TEACHER_ID, 0)) is None:
+        worker = Worker(layout, torch.device("cpu"), deadline=time.monotonic() + 0.2)
+        try:
+            train(worker, [(TEACHER_ID, 0)])
+        except Stopped as stop:
+            stops.append(stop)
+    assert all(stop.progressed for stop in stops)
+    record = finished(layout.store(TEACHER_ID, 0))
+    assert record is not None
+    starts = [sitting["from_step"] for sitting in record["sittings"]]
+    assert len(starts) == len(stops) + 1 > 1
+    assert starts == sorted(set(starts))
+    assert {sitting["recomputed"] for sitting in record["sittings"]} == {0}
+    assert_same(layout, undisturbed, TEACHER_ID, 0)
+
+
+class FarFromItsData(Worker):
+    """A process that reads through a slow network."""
+
+    def pictures(self, dataset: DatasetSpec, split: str) -> Pictures:
+        time.sleep(0.45)
+        return super().pictures(dataset, split)
+
+
+def test_a_long_start_is_not_taken_for_the_length_of_a_step(layout: Layout) -> None:
+    worker = FarFromItsData(layout, torch.device("cpu"), deadline=time.monotonic() + 2.0)
+    with contextlib.suppress(Stopped):
+        train(worker, [(TEACHER_ID, 0)])
+    record = finished(layout.store(TEACHER_ID, 0))
+    assert record is not None or read_json(layout.store(TEACHER_ID, 0) / "progress.json")["step"] > 10
+
+
+def test_a_job_that_has_finished_some_of_its_members_has_progressed(trained: Layout) -> None:
+    """Though it stops before the next one has begun; and one that has finished none has not."""
+    shutil.rmtree(trained.store(TEACHER_ID, 0))
+    worker = Worker(trained, torch.device("cpu"), deadline=None)
+    train(worker, [(TEACHER_ID, 0)])
+    shutil.rmtree(trained.store(TEACHER_ID, 1))
+    for progressed in (True, False):
+        worker.progressed = progressed
+        worker.deadline = time.monotonic()
+        with pytest.raises(Stopped) as stop:
+            train(worker, [(TEACHER_ID, 1)])
+        assert stop.value.progressed is progressed
 
 
 # ------------------------------------------------------------ files that are not what they should be

@@ -217,6 +217,33 @@ def test_an_owner_that_was_taken_for_dead_may_not_write(tmp_path: Path) -> None:
     assert holder(tmp_path) == json.loads(other.read_text())  # still the successor's
 
 
+def test_nor_may_it_when_the_other_has_finished_and_left(tmp_path: Path) -> None:
+    """Its successor's files are gone, and a stranger may have begun with the first number again."""
+    silent_one = Lease(tmp_path)
+    assert silent_one.take() is None
+    silent(silent_one.path)
+    silent_one.path.write_text(json.dumps({**silent_one.me, "machine": "another"}))
+    with Lease(tmp_path).held():
+        pass
+    assert left(tmp_path) == []
+    with pytest.raises(SoftlabelsError, match="another job has taken over"):
+        silent_one.require()
+    stranger = owner_elsewhere(tmp_path)
+    with pytest.raises(SoftlabelsError, match="another job has taken over"):
+        silent_one.require()
+    silent_one.release()
+    assert json.loads(stranger.read_text())["host"] == "elsewhere"
+
+
+def test_one_that_was_told_that_it_failed_does_not_wait_for_itself(tmp_path: Path) -> None:
+    """A file system across a network may do what it is asked, lose the answer, and refuse the second try."""
+    lease = Lease(tmp_path)
+    write_json(tmp_path / "lease.1.json", lease.me)
+    assert lease.take() is None
+    assert lease.number == 1
+    assert Lease(tmp_path).take() == lease.me
+
+
 def test_a_failure_while_holding_the_lease_gives_it_back(tmp_path: Path) -> None:
     for before in range(2):
         with pytest.raises(ZeroDivisionError), Lease(tmp_path).held():

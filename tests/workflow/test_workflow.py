@@ -210,6 +210,23 @@ def test_after_a_kill_the_results_are_the_same(copied: Tree, finished: Tree) -> 
         assert same_results(copied.results / folder, finished.results / folder), folder
 
 
+def test_probes_are_published_again_and_damaged_ones_asked_again(copied: Tree) -> None:
+    published = sorted(copied.results.glob("probes/*/*/*.safetensors"))[:2]
+    kept = [
+        copied.results / "store" / p.relative_to(copied.results / "probes").parent / "probes" / p.name
+        for p in published
+    ]
+    before = [path.read_bytes() for path in kept]
+    for path in published:
+        path.unlink()
+    kept[1].write_bytes(before[1][:100])
+    inode = kept[0].stat().st_ino
+    copied.softlabels("evaluate", *map(str, published))
+    assert [path.read_bytes() for path in published] == before
+    assert published[0].stat().st_ino == inode
+    assert all(ours.samefile(theirs) for ours, theirs in zip(published, kept, strict=True))
+
+
 # ---------------------------------------------------------------- asking before spending
 
 

@@ -269,6 +269,7 @@ class Trainer:
     def _save(self) -> None:
         parts = {"model": self.network.state_dict(), "ema": self.ema or {}, "best": self.best or {}}
         self.checkpoint.save(parts, self.optimiser, {key: getattr(self, key) for key in _NUMBERS})
+        self.checkpoint.tell(self.step, self.steps, now=True)
 
     def _restore(self) -> None:
         found = self.checkpoint.restore(self.optimiser, self.device)

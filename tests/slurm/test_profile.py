@@ -1,0 +1,73 @@
+"""`snakemake --profile slurm`: a figure, byte for byte as without it, and what jobs ask SLURM for."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+from chain import TEACHER, Chain, differences
+from cluster import Cluster
+from workflow_tree import ENVIRONMENT, Tree
+
+from softlabels.files import sha256
+
+
+def measured(tree: Tree) -> dict[str, str]:
+    """Checksums of all numbers of the figure, and of what they come from."""
+    files = [path for pattern in ("metrics/**/*.csv", "figures/**/fig5.csv") for path in tree.results.glob(pattern)]
+    files += [path for path in tree.results.glob("runs/**/*") if path.is_file() and path.name != "run.json"]
+    files += tree.results.glob("cache/**/*.npy")
+    return {str(path.relative_to(tree.results)): sha256(path) for path in files}
+
+
+def test_a_figure_through_slurm_is_the_same_byte_for_byte(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    here = Tree.create(tmp_path / "here")
+    here.snakemake("muller2019_fig5")
+    (tmp_path / "on a cluster").mkdir()
+    there = Tree.create(tmp_path / "on a cluster")
+    there.replace("workflow/profiles/slurm/config.yaml", "status-checks: 20", "status-checks: 2")
+    done = subprocess.run(
+        ["snakemake", "--profile", "slurm", "muller2019_fig5"], cwd=there.root, text=True, check=False,
+        env={**ENVIRONMENT, **cluster.env}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert len(measured(here)) > 50
+    assert differences(measured(there), measured(here)) == []
+    jobs = {job["Comment"].removeprefix("rule_"): job for job in cluster.jobs()}
+    assert {name.rsplit("_", 2)[0] for name in jobs} == {"train", "write_caches", "evaluate"}  # the rest: here
+    assert all(job["TresPerJob"] == "gres:gpu:1" for job in jobs.values())
+    # The audit prints what jobs ask for (all is done there, so it is asked where nothing is).
+    (tmp_path / "before").mkdir()
+    asked = {
+        job["rule"]: job for job in json.loads(Tree.create(tmp_path / "before").softlabels("audit", "--json"))["jobs"]
+    }
+    for rule, job in jobs.items():
+        assert job["MinMemoryNode"] == f"{asked[rule]['mem_mb']}M"
+        assert job["TimeLimit"] == f"00:{asked[rule]['minutes']:02d}:00"
+
+
+def test_small_runs_take_shards_where_the_site_has_them(chain: Chain) -> None:
+    """And no whole GPU, not even of the model that the profile names."""
+    chain.tree.replace("config.yaml", "jobs: {", "jobs: {gpu_share: 2, sbatch: --nice=7, ")
+    chain.tree.replace("workflow/profiles/slurm/config.yaml", '# gpu_model: "a100"', 'gpu_model: "a100"')
+    assert chain.finish(chain.start("--until", TEACHER)) == 0, chain.log
+    (job,) = chain.jobs_of(TEACHER)
+    assert job["TresPerNode"] == "gres:shard:2"
+    assert "gpu" not in job.get("TresPerJob", "")
+    assert job["Nice"] == "7"
+
+
+def test_data_and_caches_are_staged_on_the_node(chain: Chain, cluster: Cluster, undisturbed: Chain) -> None:
+    """Each node has a disk of its own; variables are those of the job."""
+    local = cluster.root / "local"
+    chain.tree.replace("config.yaml", "jobs: {", f"jobs: {{stage: {local}/$USER_OF_NODE, ")
+    cluster.env["USER_OF_NODE"] = "me"
+    try:
+        assert chain.finish(chain.start()) == 0, chain.log
+    finally:
+        del cluster.env["USER_OF_NODE"]
+    said = "".join(path.read_text() for path in (chain.tree.root / "logs/chain/train").iterdir())
+    assert f"to {local}/me/softlabels-" in said
+    assert differences(chain.checksums(), undisturbed.checksums()) == []
