@@ -1,4 +1,5 @@
 # The plan: which runs and artifacts the configuration asks for, and the spec files that jobs read.
+import contextlib
 import json
 import os
 import re
@@ -27,7 +28,8 @@ sys.executable = shlex.quote(sys.executable)
 # A conda environment takes the place in PATH of the one that was active before it, which may be behind ours. And a
 # command takes the place of its shell: older ones end at SIGTERM, and SLURM then kills what is still saving its state.
 CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
-shell.prefix("set -euo pipefail; " + 'export PATH="$CONDA_PREFIX/bin:$PATH"; ' * CONDA + "exec ")
+CONDA_FIRST = 'export PATH="$CONDA_PREFIX/bin:$PATH"; ' if CONDA else ""
+shell.prefix(f"set -euo pipefail; {CONDA_FIRST}exec ")
 
 # One job at a time on the GPU of a workstation, unless a profile or --resources says how many there are; on a cluster
 # (nodes) no limit. Not in profiles/default, which would overrule every other profile.
@@ -37,18 +39,22 @@ if workflow.nodes is None and "gpu" not in workflow.global_resources:
 if "slurm_extra" in (workflow.resource_settings.default_resources or {}):
     raise WorkflowError("default-resources: slurm_extra has no effect here; give it as jobs.sbatch in config.yaml")
 
-try:
+
+@contextlib.contextmanager
+def in_one_sentence():
+    """Instead of a traceback; Snakemake prints a WorkflowError as it is."""
+    try:
+        yield
+    except SoftlabelsError as error:
+        raise WorkflowError(str(error)) from None
+
+
+with in_one_sentence():
     PLAN = load_plan(config, Path.cwd())
     check_cache_budget(PLAN)
-except SoftlabelsError as error:
-    # One sentence instead of a traceback; Snakemake prints a WorkflowError as it is.
-    raise WorkflowError(str(error)) from None
-
-LAYOUT = Layout(Path("results") / PLAN.scale)
-try:
+    LAYOUT = Layout(Path("results") / PLAN.scale)
     require_wanted(LAYOUT)
-except SoftlabelsError as error:
-    raise WorkflowError(str(error)) from None
+
 LOGS = f"logs/{PLAN.scale}"
 ESTIMATOR = Estimator(PLAN, LAYOUT)
 RUN_FILES = LAYOUT.RUN_FILES
@@ -58,5 +64,6 @@ ARTIFACTS = PLAN.artifacts
 # Not a rule: the specs of a changed plan must not count as news for jobs whose own runs are the same.
 # Never in a dry run, which writes nothing.
 onstart:
-    begin(LAYOUT)
+    with in_one_sentence():
+        begin(LAYOUT)
     write_plan(PLAN, LAYOUT.root / "specs")

@@ -18,7 +18,7 @@ from softlabels.files import sha256
 from softlabels.grid.config import read_yaml
 from softlabels.grid.expand import load_plan
 from softlabels.grid.files import artifact_dict, digest
-from softlabels.grid.plan import Artifact, Member, Probe
+from softlabels.grid.plan import Artifact, Jobs, Member, Probe
 from softlabels.grid.spec import DatasetSpec, Distill, Hard, LogitMatch, ModelSpec, Optimiser, Recipe, RunSpec, Teacher
 
 ROOT = Path(__file__).parents[1]
@@ -128,7 +128,11 @@ def test_one_data_set_of_the_paper_is_reported_on_one_split() -> None:
 
 def test_an_artifact_is_measured_anew_when_a_published_number_changes() -> None:
     found = artifact("reliability")
-    rules = {"PLAN": SimpleNamespace(runs={}), "ARTIFACTS": {found.id: found}, "artifact_dict": artifact_dict}
+    rules = {
+        "PLAN": SimpleNamespace(runs={}, jobs=Jobs()),
+        "ARTIFACTS": {found.id: found},
+        "artifact_dict": artifact_dict,
+    }
     names: dict[str, Any] = {**rules, "digest": digest}
     exec((ROOT / "rules" / "common.smk").read_text(), names)  # plain Python, once the plan is there
     assert names["PUBLISHED"] == sha256(ROOT / "src/softlabels/papers/targets.csv")

@@ -8,13 +8,14 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from softlabels import slurm
 from softlabels.errors import SoftlabelsError
 from softlabels.layout import Layout
-from softlabels.lease import Lease, describe, holder, newest_number
+from softlabels.lease import Lease, describe, holder, last_renewal, newest_number
 
 NUMBER = "SOFTLABELS_CONTROLLER"  # in the environment of every job: sbatch passes it on
 
@@ -27,11 +28,17 @@ def begin(layout: Layout) -> None:
     """
     lease = Lease(layout.controller)
     owner = lease.take()
-    if owner is not None:
-        raise SoftlabelsError(
-            f"another snakemake, {describe(owner)}, is at work on {layout.root}: wait for it or stop it "
-            "(one that was killed on another machine is forgotten after a minute)"
-        )
+    if owner is not None and owner.get("machine") != lease.me["machine"]:
+        print(f"looking whether {describe(owner)} still runs the workflow on {layout.root} (a minute at most)")
+    seen = last_renewal(layout.controller)
+    while owner is not None:
+        # One on this machine is seen at once, and one elsewhere when it renews its lease.
+        if owner.get("machine") == lease.me["machine"] or last_renewal(layout.controller) != seen:
+            raise SoftlabelsError(
+                f"another snakemake, {describe(owner)}, is at work on {layout.root}; wait for it or stop it"
+            )
+        time.sleep(1)
+        owner = lease.take()
     os.environ[NUMBER] = str(lease.number)
     holding = contextlib.ExitStack()
     holding.callback(lease.release)

@@ -169,6 +169,15 @@ def newest_number(folder: Path) -> int:
     return max(_numbers(folder), default=0)
 
 
+def last_renewal(folder: Path) -> float | None:
+    """When the newest lease has last been renewed, by the clock of the file system."""
+    number = newest_number(folder)
+    try:
+        return _file(folder, number).stat().st_mtime if number else None
+    except FileNotFoundError:
+        return None
+
+
 def describe(owner: Owner) -> str:
     """`gn1 process 1234 (SLURM job 42)`."""
     job = f" (SLURM job {owner['slurm_job']})" if owner.get("slurm_job") else ""

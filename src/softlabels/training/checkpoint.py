@@ -97,7 +97,7 @@ class Checkpoint:
 
     def tell(self, step: int, steps: int, now: bool = False) -> None:
         """Say how far the training is, every few seconds."""
-        if now or time.monotonic() - self.told > min(PROGRESS_SECONDS, self.every):
+        if now or time.monotonic() - self.told > min(PROGRESS_SECONDS, self.every / 5):
             self.before_writing()
             write_json(self.progress, {"step": step, "steps": steps, "sittings": self.sittings})
             self.told = time.monotonic()
