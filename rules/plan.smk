@@ -26,7 +26,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.executable = shlex.quote(sys.executable)
 
 # A conda environment takes the place in PATH of the one that was active before it, which may be behind ours. And a
-# command takes the place of its shell: older ones end at SIGTERM, and SLURM then kills what is still saving its state.
+# command takes the place of its bash, because older ones end at SIGTERM, and SLURM kills what still saves its state.
 CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
 CONDA_FIRST = 'export PATH="$CONDA_PREFIX/bin:$PATH"; ' if CONDA else ""
 shell.prefix(f"set -euo pipefail; {CONDA_FIRST}exec ")
