@@ -45,7 +45,7 @@ test: check ## all checks and tests
 test-slurm: ## tests on a real, private SLURM; needs root and SLURM or apt, else says so and skips
 	@sh tests/slurm/packages.sh \
 	  && make --no-print-directory $(VENV)/.installed-test $(VENV)/.installed-slurm \
-	  && python -m pytest tests/slurm || test $$? -eq 77
+	  && python -m pytest -n $(CORES) tests/slurm || test $$? -eq 77
 
 bench: $(VENV)/.installed-test ## ratios of speed, written to benchmarks/results/
 	python -m benchmarks

@@ -46,9 +46,10 @@ from softlabels.grid.spec import (
 from softlabels.layout import Layout
 from softlabels.lease import holder
 from softlabels.store import finished
-from softlabels.training.job import Worker, train
+from softlabels.training.job import train
 from softlabels.training.pictures import Pictures
 from softlabels.training.teachers import load_teacher
+from softlabels.training.worker import Worker
 
 RECIPE = Recipe(
     batch_size=32,

@@ -97,7 +97,7 @@ def _jobs(arguments: Arguments) -> tuple[Any, list[tuple[str, int, str]]]:
     """A worker, and (id, seed, file stem) of each output that is asked for."""
     from softlabels.staging import stage_folder
     from softlabels.training.device import configure
-    from softlabels.training.job import Worker
+    from softlabels.training.worker import Worker
 
     kinds = {"train": "runs", "cache": "cache", "evaluate": "probes"}
     parsed = [Layout.parse(path, kinds[arguments.command]) for path in arguments.outputs]

@@ -98,7 +98,7 @@ class Chain:
         self.controllers.append(controller)
         return controller
 
-    def finish(self, controller: subprocess.Popen[bytes], timeout: float = 400) -> int:
+    def finish(self, controller: subprocess.Popen[bytes], timeout: float = 900) -> int:
         """Its exit status."""
         return controller.wait(timeout)
 

@@ -19,9 +19,9 @@ from softlabels.grid.plan import Probe
 from softlabels.grid.spec import RunSpec, to_dict
 from softlabels.store import link
 from softlabels.training.checkpoint import State
-from softlabels.training.job import Worker, each
 from softlabels.training.pictures import Pictures, forward
 from softlabels.training.teachers import load_run, weights_file
+from softlabels.training.worker import Worker, each
 
 
 def ask(worker: Worker, jobs: Sequence[tuple[str, int, str]]) -> None:

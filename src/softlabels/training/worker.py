@@ -1,0 +1,97 @@
+"""One process that makes several things one after another, and stops in time."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from softlabels import slurm
+from softlabels.data.load import Data, open_data
+from softlabels.errors import SoftlabelsError, Stopped
+from softlabels.grid.identity import dataset_id
+from softlabels.grid.spec import DatasetSpec
+from softlabels.layout import Layout
+from softlabels.training.pictures import Pictures
+
+
+@dataclass
+class Worker:
+    """One process: a device, the data it has loaded, and whether it has to stop."""
+
+    layout: Layout
+    device: torch.device
+    checkpoint_seconds: float = 60.0
+    stage: Path | None = None  # local disk, to which what is read is copied first
+    stopping: bool = False
+    progressed: bool = False  # something has been finished
+    deadline: float | None = field(default_factory=slurm.deadline)
+    _asked: float | None = None
+    _longest: float = 0.0
+    _data: dict[str, tuple[Data, dict[str, Pictures]]] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def stop_on_signals(self) -> Iterator[None]:
+        """SIGTERM, SIGINT (Ctrl-C) and SIGUSR1 let the current step end, then save."""
+
+        def stop(*_: object) -> None:
+            self.stopping = True
+
+        before = {s: signal.signal(s, stop) for s in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def begin(self) -> None:
+        """What came before, like loading data, says nothing about how long a step takes."""
+        self._asked = None
+
+    def asked_to_stop(self) -> bool:
+        """Whether a signal has come, or SLURM's limit is so near that what lies between two such questions (steps, an
+        evaluation, a save) might no longer end in time."""
+        now = time.monotonic()
+        if self._asked is not None:
+            self._longest = max(self._longest, now - self._asked)
+        self._asked = now
+        return self.stopping or (self.deadline is not None and now + 2 * self._longest > self.deadline)
+
+    def pictures(self, dataset: DatasetSpec, split: str) -> Pictures:
+        """A split on the device, loaded once per process."""
+        key = dataset_id(dataset)
+        if key not in self._data:
+            self._data[key] = (open_data(self.layout.data(key), self.stage), {})
+        data, splits = self._data[key]
+        if split not in splits:
+            splits[split] = Pictures(data, split, self.device)
+        return splits[split]
+
+
+def each(worker: Worker, jobs: Sequence[tuple[Any, ...]], make: Callable[..., None]) -> None:
+    """Make every (id, seed, …); one that fails does not keep the others from being made.
+
+    Raises:
+        Stopped: asked to stop; what is finished stays, the current one has saved its state.
+        SoftlabelsError: the first failure, after the others have been made.
+    """
+    failures: list[SoftlabelsError] = []
+    with worker.stop_on_signals():
+        for job in jobs:
+            try:
+                make(*job)
+            except Stopped as stop:
+                stop.progressed |= worker.progressed
+                raise
+            except SoftlabelsError as error:
+                failures.append(error)
+                if len(jobs) > 1:
+                    print(f"failed, going on with the others: {error}")
+    if failures:
+        raise failures[0]
