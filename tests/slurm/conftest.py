@@ -30,6 +30,14 @@ def cluster(_running: Cluster) -> Cluster:
     return _running
 
 
+@pytest.fixture
+def for_snakemake(cluster: Cluster) -> Cluster:
+    """Its jobs find their SLURM only where each node has an /etc/slurm of its own."""
+    if not cluster.namespaces:
+        pytest.skip("the kernel refused namespaces: Snakemake's jobs would not find the private SLURM")
+    return cluster
+
+
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     """The chain made without SLURM and without a fault. Read only."""
@@ -39,9 +47,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Chain:
 
 
 @pytest.fixture
-def chain(cluster: Cluster, undisturbed: Chain, tmp_path: Path) -> Iterator[Chain]:
+def chain(for_snakemake: Cluster, undisturbed: Chain, tmp_path: Path) -> Iterator[Chain]:
     """A chain of which nothing is made, in a folder with a space in its name."""
-    chain = Chain.create(tmp_path / "a project", cluster).with_data_of(undisturbed)
+    chain = Chain.create(tmp_path / "a project", for_snakemake).with_data_of(undisturbed)
     yield chain
     chain.stop()
 

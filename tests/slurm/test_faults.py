@@ -74,14 +74,12 @@ def test_a_node_is_lost(chain: Chain, cluster: Cluster, recovered: Recovered, ho
     (job,) = chain.jobs_of(TEACHER)
     if how == "set down":
         cluster.run("scontrol", "update", f"NodeName={job['NodeList']}", "State=DOWN", "Reason=test")
-    elif not cluster.namespaces:
-        pytest.skip("the kernel refused namespaces: no node to cut off")
     else:
         cluster.power_off(job["NodeList"])
     assert chain.finish(controller) == 0, chain.log
     hosts = [sitting["host"] for sitting in chain.record["sittings"]]
     assert len(hosts) == 2
-    if how == "power cut":  # a node that is only set down reports back at once
+    if how == "power cut":  # the same node may come back at once after it was only set down
         assert hosts[0] == job["NodeList"] != hosts[1]
     assert len(chain.jobs_of(TEACHER)) == 1
     recovered(f"node {how}" if how == "set down" else "power cut of a node")

@@ -21,7 +21,8 @@ def measured(tree: Tree) -> dict[str, str]:
     return {str(path.relative_to(tree.results)): sha256(path) for path in files}
 
 
-def test_a_figure_through_slurm_is_the_same_byte_for_byte(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_figure_through_slurm_is_the_same_byte_for_byte(for_snakemake: Cluster, tmp_path: Path) -> None:
+    cluster = for_snakemake
     (tmp_path / "here").mkdir()
     here = Tree.create(tmp_path / "here")
     here.snakemake("muller2019_fig5")
