@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -64,6 +65,10 @@ ARTIFACTS = PLAN.artifacts
 # Not a rule: the specs of a changed plan must not count as news for jobs whose own runs are the same.
 # Never in a dry run, which writes nothing.
 onstart:
+    if workflow.executor_plugin.name == "slurm" and shutil.which("sbatch") is None:
+        raise WorkflowError(
+            "there is no sbatch on the PATH: start snakemake --profile slurm on a login node of the cluster"
+        )
     with in_one_sentence():
         begin(LAYOUT)
     write_plan(PLAN, LAYOUT.root / "specs")

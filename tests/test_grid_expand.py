@@ -280,6 +280,11 @@ def test_a_bad_grid_is_one_sentence_that_names_file_and_key(change: Change, sent
         ({"seeds": "three"}, r"config.yaml: seeds"),
         ({"cache": {"max_byte": 1}}, r"config.yaml: cache has no key 'max_byte'"),
         ({"jobs": {"max_minute": 60}}, r"config.yaml: jobs has no key 'max_minute'; allowed: max_minutes, "),
+        (
+            {"jobs": {"sbatch": "--nice=5 --gres=gpu:2"}},
+            r"jobs.sbatch: --gres is set for each job already",
+        ),
+        ({"jobs": {"sbatch": "-pfast"}}, r"config.yaml: jobs.sbatch: -p is set for each job already"),
         ({"jobs": {"max_minutes": 1}}, r"config.yaml: jobs.max_minutes: 1 is less than"),
     ],
 )

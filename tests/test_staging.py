@@ -212,5 +212,9 @@ def test_variables_of_the_node_are_expanded(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("LOCAL_DISK", str(tmp_path))
     monkeypatch.delenv("NO_SUCH_DISK", raising=False)
     assert stage_folder("$LOCAL_DISK/a") == stage_folder("${LOCAL_DISK}/a") == tmp_path / "a"
-    with pytest.raises(SpecError, match=r"--stage \$NO_SUCH_DISK/a: the variable \$NO_SUCH_DISK is not set"):
+    with pytest.raises(
+        SpecError, match=r"--stage \$NO_SUCH_DISK/a \(jobs.stage\): the variable \$NO_SUCH_DISK is not set"
+    ):
         stage_folder("$NO_SUCH_DISK/a")
+    with pytest.raises(SpecError, match=r"--stage a/b \(jobs.stage\) must begin at /"):
+        stage_folder("a/b")

@@ -50,7 +50,9 @@ def show(plan: Plan, layout: Layout, beginning: str) -> str:
         "seeds": seeds,
         "spec": page,
     }
-    return yaml.safe_dump({k: v for k, v in facts.items() if v}, sort_keys=False, allow_unicode=True).rstrip()
+    return yaml.safe_dump(
+        {k: v for k, v in facts.items() if v}, sort_keys=False, allow_unicode=True, width=1000
+    ).rstrip()
 
 
 def _state(folder: Path) -> str:

@@ -28,11 +28,13 @@ def stage_folder(text: str) -> Path:
     """The folder that `--stage` names, with variables of this node expanded.
 
     Raises:
-        SpecError: a variable is not set.
+        SpecError: a variable is not set, or the path is relative.
     """
     expanded = os.path.expanduser(os.path.expandvars(text))
     if unset := re.search(r"\$\{?\w+\}?", expanded):
-        raise SpecError(f"--stage {text}: the variable {unset[0]} is not set on {os.uname().nodename}")
+        raise SpecError(f"--stage {text} (jobs.stage): the variable {unset[0]} is not set on {os.uname().nodename}")
+    if not os.path.isabs(expanded):
+        raise SpecError(f"--stage {text} (jobs.stage) must begin at / or with a variable that does, like $TMPDIR")
     return Path(expanded)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -89,6 +90,13 @@ class Artifact:
         return found
 
 
+TAKEN_OPTIONS = (
+    r"(?:^|\s)(-[AcGJMNnopt]|--(?:job-name|output|comment|account|partition|clusters|time|mem|mem-per-\w+|gres|gpus|"
+    r"gpus-per-\w+|nodes|ntasks|ntasks-per-\w+|cpus-per-\w+|dependency|requeue|no-requeue|parsable|wrap|chdir)\b)"
+)
+"""Options of sbatch that the plugin or softlabels gives."""
+
+
 @dataclass(frozen=True)
 class Jobs:
     """What the user says about the jobs of this machine or cluster; no number depends on it."""
@@ -104,6 +112,13 @@ class Jobs:
     """Node-local folder to which jobs copy what they read; may hold $VARIABLES. None: they read it where it is."""
     sbatch: str | None = None
     """Further options of sbatch."""
+
+    def __post_init__(self) -> None:
+        if self.sbatch and (taken := re.search(TAKEN_OPTIONS, self.sbatch)):
+            raise SpecError(
+                f"config.yaml: jobs.sbatch: {taken[1]} is set for each job already; partition, account and GPU are in "
+                "workflow/profiles/slurm/config.yaml, the rest in the block jobs"
+            )
 
 
 @dataclass(frozen=True)
