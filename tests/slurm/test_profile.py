@@ -36,7 +36,8 @@ def test_a_figure_through_slurm_is_the_same_byte_for_byte(for_snakemake: Cluster
     assert done.returncode == 0, done.stdout
     assert len(measured(here)) > 50
     assert differences(measured(there), measured(here)) == []
-    jobs = {job["Comment"].removeprefix("rule_"): job for job in cluster.jobs()}
+    ours = [job for job in cluster.jobs() if job["WorkDir"] == str(there.root)]
+    jobs = {job["Comment"].removeprefix("rule_"): job for job in ours}
     assert {name.rsplit("_", 2)[0] for name in jobs} == {"train", "write_caches", "evaluate"}  # the rest: here
     assert all(job["TresPerJob"] == "gres:gpu:1" for job in jobs.values())
     # The audit prints what jobs ask for (all is done there, so it is asked where nothing is).
