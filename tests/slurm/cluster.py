@@ -91,7 +91,7 @@ INIT = """hostname "$0" && mount -t tmpfs -o size=1g local "$1" && mkdir -p /etc
   && { slurmd -D -N "$0" & wait $!; }"""
 
 
-def wait_until(what: str, check: Callable[[], object], timeout: float = 60) -> None:
+def wait_until(what: str, check: Callable[[], object], timeout: float = 180) -> None:
     """Poll `check` until it is true; raises TimeoutError, which names `what`, after `timeout` seconds."""
     end = time.monotonic() + timeout
     while not check():
