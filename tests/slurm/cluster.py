@@ -221,10 +221,12 @@ class Cluster:
         self._wait(node, lambda: self.node_state(node) in READY)
 
     def reset(self) -> None:
-        """Cancel all jobs, start what was stopped, and wait until nothing runs and both nodes are ready."""
+        """Cancel all jobs, empty the disk, start what was stopped, and wait until both nodes are ready."""
         if "slurmctld" not in self._daemons:
             self.start_slurmctld()
         wait_until("no job runs", self._empty)
+        for path in self.disk.iterdir() if self.disk else ():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         for node in NODES:
             if node not in self._daemons:
                 self.power_on(node)
