@@ -1,4 +1,5 @@
-# Two commands: `make demo` and `make test`. The environment is made once, in .venv, from envs/lock.txt.
+# Two commands: `make demo` and `make test`. The environment is made once, in .venv, from envs/lock.txt and
+# envs/fairseq.txt.
 # `make setup EXTRAS=slurm` adds what `snakemake --profile slurm` needs.
 PYTHON ?= python3
 VENV := .venv
@@ -16,11 +17,14 @@ help: ## this list
 
 setup: $(VENV)/.installed $(EXTRAS:%=$(VENV)/.installed-%) ## make .venv with the pinned packages
 
-$(VENV)/.installed: envs/lock.txt pyproject.toml
+$(VENV)/.installed: envs/lock.txt envs/fairseq.txt pyproject.toml
 	@sh envs/check.sh $(PYTHON)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "softlabels: installing the pinned packages into $(VENV) (some minutes the first time)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c envs/lock.txt -e '.[workflow]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c envs/lock.txt -e '.[workflow,fairseq]'
+	@echo "softlabels: installing fairseq; the first time on a machine it is compiled, which takes some minutes more"
+	env -u CUDA_HOME $(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation \
+	  --require-hashes -r envs/fairseq.txt
 	@touch $@
 
 $(VENV)/.installed-test $(VENV)/.installed-slurm: $(VENV)/.installed-%: $(VENV)/.installed

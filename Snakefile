@@ -19,6 +19,7 @@ include: "rules/common.smk"
 include: "rules/data.smk"
 include: "rules/training.smk"
 include: "rules/logits.smk"
+include: "rules/translation.smk"
 include: "rules/metrics.smk"
 include: "rules/figures.smk"
 

@@ -14,7 +14,8 @@ from benchmarks.material import FAST, advance, generated, make_trainer, run_spec
 from benchmarks.measure import Ratio, Scope, take_turns
 from softlabels.cache.reader import CachedLogits, OnlineTeacher
 from softlabels.cache.writer import TeacherNetwork, write_cache
-from softlabels.grid.spec import Augment, Distill, LogitMatch, ModelSpec, Optimiser, Recipe, Teacher
+from softlabels.grid.recipe import Augment, Optimiser, Recipe
+from softlabels.grid.spec import Distill, LogitMatch, ModelSpec, Teacher
 from softlabels.models import build
 from softlabels.training.pictures import Pictures
 

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softlabels.data.load import Data
-from softlabels.grid.spec import DatasetSpec, Hard, ModelSpec, Precision, Recipe, RunSpec, Targets
+from softlabels.grid.recipe import Precision, Recipe
+from softlabels.grid.spec import DatasetSpec, Hard, ModelSpec, RunSpec, Targets
 from softlabels.training.pictures import Pictures
 from softlabels.training.trainer import TeacherLogits, Trainer
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from benchmarks.material import FAST, advance, generated, make_trainer, run_spec
 from benchmarks.measure import Ratio, Scope, take_turns
-from softlabels.grid.spec import Augment, ModelSpec, Optimiser, Precision, Recipe
+from softlabels.grid.recipe import Augment, Optimiser, Precision, Recipe
+from softlabels.grid.spec import ModelSpec
 from softlabels.models import build
 from softlabels.training.pictures import Pictures
 

@@ -8,8 +8,10 @@ done
 if [ -z "$missing" ]; then
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || missing=" Python>=3.11"
     "$python" -c 'import venv, ensurepip' 2>/dev/null || missing="$missing python3-venv"
+    headers='import pathlib, sys, sysconfig; sys.exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").exists())'
+    "$python" -c "$headers" || missing="$missing python3-dev"  # fairseq is compiled
 fi
 if [ -n "$missing" ]; then
-    echo "softlabels needs:$missing (on Debian: apt install git make g++ python3 python3-venv)" >&2
+    echo "softlabels needs:$missing (on Debian: apt install git make g++ python3-dev python3-venv)" >&2
     exit 1
 fi

@@ -1,6 +1,9 @@
 #!/bin/bash
 # Snakemake runs this (a copy of it) in the project's folder once the conda environment has been made and activated:
-# it adds the package itself, from this folder and following it, so use one --conda-prefix per folder.
+# it adds fairseq (envs/fairseq.txt), and the package itself, from this folder and following it, so use one
+# --conda-prefix per folder.
 set -eu
 test -x "$CONDA_PREFIX/bin/python" || { echo "no environment is active: $CONDA_PREFIX has no python" >&2; exit 1; }
+env -u CUDA_HOME "$CONDA_PREFIX/bin/python" -m pip install --no-deps --no-build-isolation --disable-pip-version-check \
+    --require-hashes -r envs/fairseq.txt
 "$CONDA_PREFIX/bin/python" -m pip install --no-deps --no-build-isolation --disable-pip-version-check --editable .

@@ -59,9 +59,11 @@ def artifact_of(wildcards):
 
 
 def measured_files(wildcards):
-    """Logits of every member of the artifact, and its probes."""
+    """Logits (of translation: features) of every member of the artifact, and its probes."""
     artifact = artifact_of(wildcards)
-    logits = [LAYOUT.run(run_id(m.run), seed) / "logits.safetensors" for m in artifact.members for seed in m.seeds]
+    logits = [
+        LAYOUT.run(run_id(m.run), seed) / LAYOUT.run_files(m.run.task)[-1] for m in artifact.members for seed in m.seeds
+    ]
     probes = [
         LAYOUT.probe(run_id(m.run), seed, probe_id(probe))
         for family, probe in artifact.probes
@@ -98,5 +100,5 @@ def trained_files(artifact):
         for m in artifact.members
         for spec, seeds in with_teachers(m.run, m.seeds)
         for seed in seeds
-        for name in RUN_FILES
+        for name in LAYOUT.run_files(spec.task)
     ]

@@ -15,7 +15,7 @@ from softlabels.errors import SoftlabelsError
 from softlabels.grid.costs import check_cache_budget
 from softlabels.grid.expand import load_plan
 from softlabels.grid.files import artifact_dict, digest, write_plan
-from softlabels.grid.packs import cache_packs, probe_packs, training_packs
+from softlabels.grid.packs import cache_packs, probe_packs, training_packs, translation_packs
 from softlabels.grid.resources import CPUS, Estimator
 from softlabels.layout import Layout
 
@@ -58,7 +58,6 @@ with in_one_sentence():
 
 LOGS = f"logs/{PLAN.scale}"
 ESTIMATOR = Estimator(PLAN, LAYOUT)
-RUN_FILES = LAYOUT.RUN_FILES
 ARTIFACTS = PLAN.artifacts
 
 
@@ -69,6 +68,8 @@ onstart:
         raise WorkflowError(
             "there is no sbatch on the PATH: start snakemake --profile slurm on a login node of the cluster"
         )
+    for warning in PLAN.warnings:
+        print(warning, file=sys.stderr)
     with in_one_sentence():
         begin(LAYOUT)
     write_plan(PLAN, LAYOUT.root / "specs")

@@ -12,7 +12,12 @@ for pack in training_packs(PLAN, LAYOUT):
             [ancient(path) for path in pack.inputs],
         output:
             records=pack.outputs,
-            others=[record.with_name(name) for record in pack.outputs for name in RUN_FILES if name != record.name],
+            others=[
+                m.output.with_name(name)
+                for m in pack.members
+                for name in LAYOUT.run_files(m.run.task)
+                if name != m.output.name
+            ],
         log:
             f"{LOGS}/train/{pack.name}.log",
         benchmark:

@@ -11,7 +11,7 @@ from scipy import stats
 from torch import Tensor
 
 from softlabels.errors import SpecError
-from softlabels.grid.spec import Augment
+from softlabels.grid.recipe import Augment
 from softlabels.training.augment import normalise, plain_view, random_view
 from softlabels.training.counter import bits, integers, uniform
 

@@ -18,18 +18,8 @@ from softlabels.cache.writer import TeacherNetwork, view_logits, write_cache
 from softlabels.data.load import Data
 from softlabels.errors import SoftlabelsError, Stopped
 from softlabels.files import read_json, sha256, write_json
-from softlabels.grid.spec import (
-    Augment,
-    Distill,
-    Hard,
-    ModelSpec,
-    Optimiser,
-    Precision,
-    Recipe,
-    RunSpec,
-    Teacher,
-    UserLogits,
-)
+from softlabels.grid.recipe import Augment, Optimiser, Precision, Recipe
+from softlabels.grid.spec import Distill, Hard, ModelSpec, RunSpec, Teacher, UserLogits
 from softlabels.layout import Layout
 from softlabels.models import build
 from softlabels.training.augment import normalise

@@ -30,19 +30,8 @@ from softlabels.files import read_json, sha256, write_json
 from softlabels.grid.files import write_plan
 from softlabels.grid.identity import dataset_id, needed_cache, run_id
 from softlabels.grid.plan import Plan
-from softlabels.grid.spec import (
-    Augment,
-    DatasetSpec,
-    Distill,
-    ModelSpec,
-    Optimiser,
-    Recipe,
-    RunSpec,
-    Schedule,
-    Smooth,
-    Teacher,
-    UserNetwork,
-)
+from softlabels.grid.recipe import Augment, Optimiser, Recipe, Schedule
+from softlabels.grid.spec import DatasetSpec, Distill, ModelSpec, RunSpec, Smooth, Teacher, UserNetwork
 from softlabels.layout import Layout
 from softlabels.lease import holder
 from softlabels.store import finished

@@ -14,23 +14,13 @@ from scipy.special import log_softmax, softmax
 
 from softlabels.errors import DataError, SpecError
 from softlabels.figures import make
-from softlabels.figures.distillation_grid import _bounds
+from softlabels.figures.intervals import bounds
 from softlabels.figures.source import Source
 from softlabels.files import write_json
 from softlabels.grid.identity import probe_id, run_id
 from softlabels.grid.plan import Artifact, Member, Probe
-from softlabels.grid.spec import (
-    DatasetSpec,
-    Distill,
-    Hard,
-    ModelSpec,
-    Optimiser,
-    Recipe,
-    RunSpec,
-    Smooth,
-    Targets,
-    Teacher,
-)
+from softlabels.grid.recipe import Optimiser, Recipe
+from softlabels.grid.spec import DatasetSpec, Distill, Hard, ModelSpec, RunSpec, Smooth, Targets, Teacher
 from softlabels.layout import Layout
 from softlabels.metrics.calibration import ece
 from softlabels.metrics.rows import read_rows
@@ -584,8 +574,8 @@ def test_the_test_split_selects_nothing(layout: Layout) -> None:
 
 def test_interval_by_hand() -> None:
     # 1, 2, 3: mean 2, standard error 1/√3, t(0.975, 2) = 4.302653
-    assert _bounds([1.0, 2.0, 3.0]) == pytest.approx((2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5))
-    assert _bounds([1.0]) == (-np.inf, np.inf)
+    assert bounds([1.0, 2.0, 3.0]) == pytest.approx((2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5))
+    assert bounds([1.0]) == (-np.inf, np.inf)
 
 
 # ---------------------------------------------------------------- make

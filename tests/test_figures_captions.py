@@ -12,8 +12,8 @@ from softlabels.figures.declared import DRAWINGS
 jinja2 = pytest.importorskip("jinja2")
 docutils = pytest.importorskip("docutils.core")
 REPORT = Path(__file__).parents[1] / "workflow" / "report"
-TABLES = ("compare_table", "calibration_table", "distillation_grid")
-FIGURES = tuple(name for name in DRAWINGS if not name.endswith("_table"))
+TABLES = tuple(name for name, drawing in DRAWINGS.items() if "table" in drawing.kinds)
+FIGURES = tuple(name for name, drawing in DRAWINGS.items() if "figure" in drawing.kinds)
 
 
 def html(name: str, **snakemake: object) -> str:

@@ -19,7 +19,8 @@ from softlabels.grid.config import read_yaml
 from softlabels.grid.expand import load_plan
 from softlabels.grid.files import artifact_dict, digest
 from softlabels.grid.plan import Artifact, Jobs, Member, Probe
-from softlabels.grid.spec import DatasetSpec, Distill, Hard, LogitMatch, ModelSpec, Optimiser, Recipe, RunSpec, Teacher
+from softlabels.grid.recipe import Optimiser, Recipe
+from softlabels.grid.spec import DatasetSpec, Distill, Hard, LogitMatch, ModelSpec, RunSpec, Teacher
 
 ROOT = Path(__file__).parents[1]
 RUN = RunSpec(DatasetSpec("digits"), ModelSpec("mlp"), Hard(), Recipe(64, Optimiser(0.1), steps=10, milestone_every=5))
@@ -86,7 +87,7 @@ def test_what_can_be_drawn_passes(good: Artifact) -> None:
 
 
 BAD = [
-    (artifact("os"), "draw must be one of calibration_table, .*, not 'os'"),
+    (artifact("os"), "draw must be one of bleu_table, .*, not 'os'"),
     (artifact("reliability", kind="table"), "draw: reliability makes no table; use kind: figure"),
     (artifact("compare_table"), "draw: compare_table makes no figure; use kind: table"),
     (artifact("distillation_grid", chekpoint="last"), r"options\.chekpoint: .* its options are checkpoint"),

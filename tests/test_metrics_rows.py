@@ -13,21 +13,22 @@ from safetensors.numpy import save_file
 from softlabels.errors import DataError, SoftlabelsError
 from softlabels.files import write_json
 from softlabels.grid.plan import Artifact, Member
+from softlabels.grid.recipe import Optimiser, Recipe
 from softlabels.grid.spec import (
     DatasetSpec,
     Distill,
     Hard,
     LogitMatch,
     ModelSpec,
-    Optimiser,
-    Recipe,
     RunSpec,
     Smooth,
     Teacher,
+    TranslationSpec,
     UserLogits,
     UserNetwork,
     to_dict,
 )
+from softlabels.grid.translation import CorpusSpec, TranslationRecipe
 from softlabels.metrics.rows import (
     COLUMNS,
     KEY,
@@ -112,6 +113,29 @@ def test_a_users_own_teacher_is_named_by_its_network_or_file():
 def test_an_image_folder_is_named_by_its_last_part():
     folder = DatasetSpec("folder", path="/data/birds", num_classes=4, image_size=32)
     assert columns(replace(HARD, dataset=folder))["dataset"] == "birds"
+
+
+def test_the_paper_and_we_may_have_two_names_of_one_thing():
+    recipe = TranslationRecipe(100, 1e-3, 10, 20)
+    teacher = TranslationSpec(
+        CorpusSpec("iwslt14_en_de"),
+        ModelSpec("transformer_iwslt_small"),
+        Smooth(0.1, over="others"),
+        recipe,
+        "translation",
+    )
+    run = replace(teacher, targets=Distill(Teacher(teacher), 64.0))
+    row = columns(run, {"dataset": "iwslt_en_de", "student": "transformer", "teacher": "transformer"})
+    assert (row["dataset"], row["teacher"], row["student"], row["task"]) == (
+        "iwslt_en_de", "transformer", "transformer", "translation"
+    )  # fmt: skip
+    assert row["stands_for"] == ""
+    assert (row["method"], row["teacher_alpha"], row["kd_temperature"]) == ("kd", "0.1", "64")
+    unnamed = columns(run)
+    assert (unnamed["dataset"], unnamed["student"]) == ("iwslt14_en_de", "transformer_iwslt_small")
+    # a small network is no transformer_base
+    other = columns(run, {"dataset": "wmt_en_de", "student": "transformer_base", "teacher": "transformer"})
+    assert other["stands_for"] == "dataset=wmt_en_de;student=transformer_base"
 
 
 def test_what_a_scale_replaced_is_said_and_can_be_taken_back():
@@ -244,6 +268,23 @@ def test_probes_are_read_and_checked(tmp_path):
         save_file({**probe, **change}, path)
         with pytest.raises(DataError, match=says):
             read_probe(path)
+    # features of chosen tokens: a head for each, and no logits
+    words = {name: probe[name] for name in ("labels", "ids")}
+    words |= {"features/last": np.zeros((3, 1, 5), "f4"), "head.weight/last": np.zeros((3, 5), "f4")}
+    words["head.bias/last"] = np.zeros(3, "f4")
+    save_file(words, path)
+    assert read_probe(path)["features/last"].shape == (3, 1, 5)
+    for change, says in [
+        ({"head.weight/last": np.zeros((3, 4), "f4")}, r"head\.weight/last: \[3, 4\] does not fit 5 features"),
+        ({"head.bias/last": np.zeros(2, "f4")}, r"head\.weight/last: .* \[2\] biases"),
+        ({"labels": np.array([0, 1, 3])}, "label 3 but only 3 classes"),
+    ]:
+        save_file({**words, **change}, path)
+        with pytest.raises(DataError, match=says):
+            read_probe(path)
+    save_file({name: t for name, t in words.items() if name != "head.bias/last"}, path)
+    with pytest.raises(DataError, match=r"no head\.bias/last"):
+        read_probe(path)
     save_file({"labels": np.arange(3)}, path)
     with pytest.raises(DataError, match="no ids"):
         read_probe(path)

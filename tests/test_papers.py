@@ -10,10 +10,19 @@ import pandas as pd
 import pytest
 
 from softlabels.grid.plan import Artifact, Member
-from softlabels.grid.spec import DatasetSpec, Hard, ModelSpec, Optimiser, Recipe, RunSpec
+from softlabels.grid.recipe import Optimiser, Recipe
+from softlabels.grid.spec import DatasetSpec, Hard, ModelSpec, RunSpec, TranslationSpec
+from softlabels.grid.translation import CorpusSpec, TranslationRecipe
 from softlabels.metrics.rows import COLUMNS
 from softlabels.papers.published import all_published, compare, printed_table, published
 
+TRANSLATION = TranslationSpec(
+    CorpusSpec("wmt_en_de"),
+    ModelSpec("transformer_wmt_en_de"),
+    Hard(),
+    TranslationRecipe(100, 1e-3, 10, 20),
+    "translation",
+)
 RUN = RunSpec(DatasetSpec("digits"), ModelSpec("mlp"), Hard(), Recipe(64, Optimiser(0.1), steps=10))
 
 
@@ -125,6 +134,24 @@ def test_another_reading_of_a_metric_stands_beside_the_printed_one() -> None:
     compared = compare(frame(*ours), artifact("table3"), variants={"ece_min_ece": "ece"})
     found = compared[compared["n"] > 0].set_index("metric")["published"]
     assert found.to_dict() == {"ece": 0.021, "ece_min_ece": 0.021}
+
+
+def test_a_number_printed_of_both_networks_stands_beside_each() -> None:
+    names = {"task": "translation", "dataset": "wmt_en_de", "student": "transformer_base", "stands_for": ""}
+    accuracy = {"split": "train", "metric": "next_token_accuracy", **names}
+    hard, smoothed = row(81.0, 0, **accuracy), row(75.0, 0, method="ls", student_alpha="0.1", **accuracy)
+    runs = [dict(m, run_id=f"wmt_en_de.{i}") for i, m in enumerate((hard, smoothed))]
+    member = Member("pair", (), TRANSLATION, (0,), (("dataset", "wmt_en_de"), ("student", "transformer_base")))
+    asked = Artifact("muller2019.text_appB", "", "table", "compare_table", (member,), (), {}, ())
+    both = compare(frame(*runs), asked)
+    assert both[["method", "published", "mean"]].values.tolist() == [["ce", 80.0, 81.0], ["ls", 80.0, 75.0]]
+    one = compare(frame(runs[0]), asked)
+    assert one[["method", "published", "n"]].values.tolist() == [["ce", 80.0, 1]]
+    alone = compare(frame(), asked)
+    assert alone[["method", "published", "n"]].values.tolist() == [["ce_or_ls", 80.0, 0]]
+    # another network is not what was printed
+    other = compare(frame(dict(hard, student="transformer")), asked)
+    assert other[other["n"] > 0]["published"].isna().all()
 
 
 def test_the_reader_sees_last_and_best_side_by_side() -> None:

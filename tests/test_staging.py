@@ -20,7 +20,8 @@ from softlabels.cache.writer import TeacherNetwork, write_cache
 from softlabels.data.load import Data, open_data
 from softlabels.errors import SoftlabelsError, SpecError
 from softlabels.files import sha256
-from softlabels.grid.spec import Augment, ModelSpec, Precision
+from softlabels.grid.recipe import Augment, Precision
+from softlabels.grid.spec import ModelSpec
 from softlabels.models import build
 from softlabels.staging import stage_folder, staged
 from softlabels.training.pictures import Pictures

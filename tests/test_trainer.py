@@ -13,18 +13,8 @@ from conftest import DIGITS
 
 from softlabels.data.load import Data
 from softlabels.errors import SoftlabelsError, SpecError, Stopped
-from softlabels.grid.spec import (
-    Augment,
-    Hard,
-    ModelSpec,
-    Optimiser,
-    ParameterGroup,
-    Precision,
-    Recipe,
-    RunSpec,
-    Schedule,
-    Smooth,
-)
+from softlabels.grid.recipe import Augment, Optimiser, ParameterGroup, Precision, Recipe, Schedule
+from softlabels.grid.spec import Hard, ModelSpec, RunSpec, Smooth
 from softlabels.training.pictures import Pictures
 from softlabels.training.trainer import Trained, Trainer
 

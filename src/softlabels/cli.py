@@ -76,14 +76,24 @@ def gc(arguments: Arguments) -> None:
 
 
 def data(arguments: Arguments) -> None:
-    """Prepare a data set once: memory-mapped arrays and a manifest, from local files or downloaded."""
-    from softlabels.data.prepare import prepare
+    """Prepare a data set once: memory-mapped arrays, or subwords for fairseq, and a manifest; from local files or
+    downloaded."""
+    from softlabels.grid.corpora import CORPORA
     from softlabels.grid.parse import from_dict
+
+    content = json.loads(arguments.dataset)
+    root = arguments.root.expanduser() if arguments.root else None
+    options = {"root": root, "mirror": arguments.mirror, "download": arguments.download}
+    if isinstance(content, dict) and content.get("name") in CORPORA:
+        from softlabels.grid.translation import CorpusSpec
+        from softlabels.translation.corpus.prepare import prepare as prepare_corpus
+
+        prepare_corpus(from_dict(CorpusSpec, content, "dataset"), arguments.out, **options)
+        return
+    from softlabels.data.prepare import prepare
     from softlabels.grid.spec import DatasetSpec
 
-    spec = from_dict(DatasetSpec, json.loads(arguments.dataset), "dataset")
-    root = arguments.root.expanduser() if arguments.root else None
-    prepare(spec, arguments.out, root=root, mirror=arguments.mirror, download=arguments.download)
+    prepare(from_dict(DatasetSpec, content, "dataset"), arguments.out, **options)
 
 
 def fingerprint(arguments: Arguments) -> None:
@@ -99,7 +109,7 @@ def _jobs(arguments: Arguments) -> tuple[Any, list[tuple[str, int, str]]]:
     from softlabels.training.device import configure
     from softlabels.training.worker import Worker
 
-    kinds = {"train": "runs", "cache": "cache", "evaluate": "probes"}
+    kinds = {"train": "runs", "cache": "cache", "evaluate": "probes", "translate": "probes"}
     parsed = [Layout.parse(path, kinds[arguments.command]) for path in arguments.outputs]
     if len({layout for layout, *_ in parsed}) > 1:
         raise SpecError("all outputs of one command must lie below the same results/<scale>")
@@ -136,6 +146,11 @@ def evaluate(arguments: Arguments) -> None:
 
     worker, outputs = _jobs(arguments)
     ask(worker, outputs)
+
+
+def translate(arguments: Arguments) -> None:
+    """Translate the sentences of a split with trained networks: beam search at a temperature, hypotheses as JSON."""
+    evaluate(arguments)
 
 
 def _artifact_job(function: str) -> Callable[[Arguments], None]:
@@ -224,6 +239,7 @@ def _parser() -> argparse.ArgumentParser:
         (train, "train", "runs/<run id>/seed<k>/run.json"),
         (cache, "cache", "cache/<cache id>/seed<k>/manifest.json"),
         (evaluate, "evaluate", "probes/<run id>/seed<k>/<probe id>.safetensors"),
+        (translate, "translate", "probes/<run id>/seed<k>/<probe id>.json"),
     )
     for function, name, form in trainers:
         command = add(function, name, f"softlabels {name} results/demo/{form}   (paths as a dry run prints them)")

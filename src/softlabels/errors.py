@@ -19,6 +19,16 @@ class SpecError(SoftlabelsError):
     exit_code = EXIT_USAGE
 
 
+def require(condition: bool, message: str) -> None:
+    """Refuse a spec whose values do not go together.
+
+    Raises:
+        SpecError: the condition does not hold.
+    """
+    if not condition:
+        raise SpecError(message)
+
+
 class DataError(SoftlabelsError):
     """Data that are missing, damaged or of another shape than declared."""
 

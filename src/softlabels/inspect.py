@@ -13,7 +13,7 @@ from softlabels.files import read_json
 from softlabels.grid.costs import forward_flops
 from softlabels.grid.identity import dataset_id, needed_cache, run_id
 from softlabels.grid.plan import Plan
-from softlabels.grid.spec import RunSpec, teacher_of, to_dict
+from softlabels.grid.spec import Run, teacher_of, to_dict
 from softlabels.layout import Layout
 from softlabels.lease import describe, holder
 from softlabels.store import finished
@@ -33,7 +33,7 @@ def show(plan: Plan, layout: Layout, beginning: str) -> str:
     name = found[0]
     spec, teacher, need = plan.runs[name], teacher_of(plan.runs[name]), needed_cache(plan.runs[name])
     page = to_dict(spec)
-    if teacher is not None and isinstance(teacher.run, RunSpec):
+    if teacher is not None and isinstance(teacher.run, Run):
         page["targets"]["teacher"]["run"] = run_id(teacher.run)
     flops = forward_flops(spec)
     wanted = [a.target for a in plan.artifacts.values() if any(run_id(m.run) == name for m in a.members)]
@@ -46,7 +46,7 @@ def show(plan: Plan, layout: Layout, beginning: str) -> str:
         "data": str(layout.data(dataset_id(spec.dataset))),
         "store": str(layout.store(name, 0).parent),
         "cache": f"{layout.cache(need.id, 0).parent} ({need.bytes:,} bytes a seed)" if need else None,
-        "forward_flops_per_picture": flops,
+        f"forward_flops_per_{'picture' if spec.task == 'image' else 'token'}": flops,
         "seeds": seeds,
         "spec": page,
     }

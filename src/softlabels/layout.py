@@ -18,8 +18,12 @@ class Layout:
 
     root: Path
 
-    # Declared outputs of a training: (name in the store, same name when published).
-    RUN_FILES = ("run.json", "history.csv", "weights.safetensors", "logits.safetensors")
+    @staticmethod
+    def run_files(task: str) -> tuple[str, ...]:
+        """Declared outputs of a training; the names are the same in the store. `features.safetensors` stands for the
+        logits of a translation network: they are its activations times its output matrix."""
+        predictions = {"image": "logits.safetensors", "translation": "features.safetensors"}[task]
+        return ("run.json", "history.csv", "weights.safetensors", predictions)
 
     def spec(self, run: str) -> Path:
         return self.root / "specs" / f"{run}.json"
@@ -44,7 +48,9 @@ class Layout:
         return self.root / "cache" / cache / f"seed{seed}"
 
     def probe(self, run: str, seed: int, probe: str) -> Path:
-        return self.root / "probes" / run / f"seed{seed}" / f"{probe}.safetensors"
+        """Translations are text (JSON), all else is tensors."""
+        suffix = ".json" if "-translations." in probe else ".safetensors"
+        return self.root / "probes" / run / f"seed{seed}" / f"{probe}{suffix}"
 
     def metrics(self, paper: str, name: str) -> Path:
         """Tidy rows of one artifact."""

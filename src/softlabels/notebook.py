@@ -10,8 +10,8 @@ import pandas as pd
 
 from softlabels.errors import SoftlabelsError
 from softlabels.files import read_json
-from softlabels.grid.parse import from_dict
-from softlabels.grid.spec import RunSpec
+from softlabels.grid.parse import run_from
+from softlabels.grid.spec import Run
 from softlabels.layout import Layout
 from softlabels.metrics.rows import read_logits, read_rows
 
@@ -37,13 +37,13 @@ class Results:
         folder = self.layout.root / "runs" / self.resolve(run)
         return sorted(int(path.name.removeprefix("seed")) for path in folder.glob("seed*"))
 
-    def spec(self, run: str) -> RunSpec:
+    def spec(self, run: str) -> Run:
         """The specification of a run, also of one that older code made."""
         path = self.layout.spec(self.resolve(run))
         content = read_json(path)
         if not isinstance(content, dict) or "spec" not in content:
             raise SoftlabelsError(f"{path} is no spec of a run; delete it and run snakemake again")
-        return from_dict(RunSpec, content["spec"], f"{path}: spec")
+        return run_from(content["spec"], f"{path}: spec")
 
     def history(self, run: str, seed: int = 0) -> pd.DataFrame:
         """Losses and validation metrics of the training, one row per record."""

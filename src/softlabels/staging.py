@@ -81,7 +81,8 @@ def _copy(folder: Path, copies: Path, checksums: Mapping[str, str]) -> None:
     if checksums:  # not made by another job while this one waited
         print(f"copying {size / 1e6:.1f} MB of {folder} to {copies}")
     for name, digest in checksums.items():
-        part = copies / f".{name}.part"
+        part = (copies / name).with_name(f".{Path(name).name}.part")
+        part.parent.mkdir(parents=True, exist_ok=True)
         try:
             shutil.copyfile(folder / name, part)
             if sha256(part) == digest:

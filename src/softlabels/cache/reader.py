@@ -13,7 +13,7 @@ from torch import Tensor
 from softlabels.cache.writer import TeacherNetwork, logits_at
 from softlabels.errors import SoftlabelsError
 from softlabels.files import read_json, sha256
-from softlabels.grid.spec import Augment
+from softlabels.grid.recipe import Augment
 from softlabels.staging import staged
 from softlabels.training.pictures import Pictures, forward
 

@@ -5,14 +5,14 @@ Imports neither pandas nor matplotlib, so that a dry run can call it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from softlabels.errors import SpecError
 from softlabels.figures import roles
-from softlabels.grid.plan import Artifact
-from softlabels.grid.spec import teacher_of
+from softlabels.grid.plan import Artifact, Probe, Tokens
+from softlabels.grid.spec import Distill, teacher_of
 
 
 @dataclass(frozen=True)
@@ -24,16 +24,22 @@ class Drawing:
     """Keys of an artifact's `options` that it reads."""
     labels_only: bool = False
     """Shows networks trained on labels, without a teacher."""
+    tasks: tuple[str, ...] = ("image",)
+    """Tasks of the networks that it shows."""
 
 
+ANY = ("image", "translation")
 DRAWINGS: Mapping[str, Drawing] = {
-    "calibration_table": Drawing(("table",), ("compare_with",), labels_only=True),
-    "compare_table": Drawing(("table",), ("compare_with",)),
+    "bleu_table": Drawing(("table",), ("compare_with",), tasks=("translation",)),
+    "calibration_table": Drawing(("table",), ("compare_with",), labels_only=True, tasks=ANY),
+    "compare_table": Drawing(("table",), ("compare_with",), tasks=ANY),
+    "decoding_temperature": Drawing(("figure",), labels_only=True, tasks=("translation",)),
     "distillation_grid": Drawing(("figure", "table"), ("checkpoint",)),
     "information": Drawing(("figure",), labels_only=True),
-    "projection": Drawing(("figure",), ("rows",), labels_only=True),
-    "reliability": Drawing(("figure",), labels_only=True),
+    "projection": Drawing(("figure",), ("rows",), labels_only=True, tasks=ANY),
+    "reliability": Drawing(("figure",), labels_only=True, tasks=ANY),
     "smoothing_curves": Drawing(("figure",)),
+    "truncation": Drawing(("figure", "table"), ("published",), tasks=("translation",)),
 }
 ROW_KEYS = ("family", "dataset", "classes", "names")
 """Keys of an entry of `options.rows` of a projection."""
@@ -55,6 +61,12 @@ def check(artifact: Artifact) -> None:
         if key not in drawing.options:
             known = f"its options are {', '.join(drawing.options)}" if drawing.options else "it has none"
             raise SpecError(f"{where} options.{key}: {artifact.draw} has no such option; {known}")
+    for member in artifact.members:
+        if member.run.task not in drawing.tasks:
+            raise SpecError(
+                f"{where} {artifact.draw} shows networks of task {' or '.join(drawing.tasks)}, and those of "
+                f"{member.family} are of task {member.run.task}; take the family out of families"
+            )
     if drawing.labels_only and (distilled := roles.distilled(artifact)):
         raise SpecError(
             f"{where} {artifact.draw} shows networks trained on labels, and those of {distilled[0].family} "
@@ -63,9 +75,8 @@ def check(artifact: Artifact) -> None:
     _check_splits(artifact, where)
     if artifact.options.get("checkpoint", "last") not in ("last", "best"):
         raise SpecError(f"{where} options.checkpoint must be last or best, not {artifact.options['checkpoint']!r}")
-    special = {"projection": _check_projection, "information": _check_information, "smoothing_curves": _check_curves}
-    if artifact.draw in special:
-        special[artifact.draw](artifact, where)
+    if artifact.draw in _SPECIAL:
+        _SPECIAL[artifact.draw](artifact, where)
 
 
 def _check_splits(artifact: Artifact, where: str) -> None:
@@ -99,12 +110,15 @@ def _check_row(artifact: Artifact, entry: Any, where: str) -> None:
         probes = roles.feature_probes(artifact, family)
         if "train" not in probes or len(probes) != 2:
             raise SpecError(
-                f"{where}: family {family} needs two probes of what: features, one of split: train and one of val "
-                "or test"
+                f"{where}: family {family} needs two probes of what: features (or what: tokens, with tokens), one of "
+                "split: train and one of val or test"
             )
         for split, probe in probes.items():
-            if probe.classes is not None and (absent := set(entry["classes"]) - set(probe.classes)):
+            known = range(len(probe.tokens)) if isinstance(probe, Tokens) else probe.classes
+            if known is not None and (absent := set(entry["classes"]) - set(known)):
                 raise SpecError(f"{where}.classes: {min(absent)} is not in the {split} probe of {family}")
+        if len({probe.tokens for probe in probes.values() if isinstance(probe, Tokens)}) > 1:
+            raise SpecError(f"{where}: the two probes of {family} differ in tokens; give them one list")
 
 
 def _three(value: Any) -> bool:
@@ -115,7 +129,13 @@ def _check_information(artifact: Artifact, where: str) -> None:
     if not artifact.probes:
         raise SpecError(f"{where} information needs probes: of two classes, with at least 3 views, at milestones")
     for family, probe in artifact.probes:
-        if probe.classes is None or len(probe.classes) != 2 or probe.views < 3 or probe.checkpoints != "milestones":
+        fits = (
+            isinstance(probe, Probe)
+            and len(probe.classes or ()) == 2
+            and probe.views >= 3
+            and probe.checkpoints == "milestones"
+        )
+        if not fits:
             raise SpecError(
                 f"{where} the probe of {family} needs two classes, at least 3 views and checkpoints: milestones"
             )
@@ -135,3 +155,67 @@ def _check_curves(artifact: Artifact, where: str) -> None:
                 f"{where} γ of family {member.family} needs its teacher, at its last checkpoint (here: "
                 f"{teacher.checkpoint}), in a family of the artifact with a probe of split: train"
             )
+
+
+def _check_compared(artifact: Artifact, where: str) -> None:
+    for family in dict.fromkeys(member.family for member in artifact.members):
+        for probe in roles.token_probes(artifact, family):
+            if probe.split != "train":
+                raise SpecError(
+                    f"{where} the probe of {family}: compare_table has the tokens of {probe.split} already; "
+                    "give split: train"
+                )
+
+
+def _check_bleu(artifact: Artifact, where: str) -> None:
+    """Every network has translations of the test split, and every student its teacher beside it."""
+    _check_translated(artifact, where)
+    for member in roles.distilled(artifact):
+        teacher = teacher_of(member.run)
+        assert teacher is not None
+        if roles.teacher_place(artifact, member) is None:
+            raise SpecError(
+                f"{where} family {member.family} needs its teacher in a family of the artifact, with a probe of what: "
+                f"translations, split: test, temperature: 1 and checkpoint: {teacher.checkpoint}"
+            )
+
+
+def _check_translated(artifact: Artifact, where: str) -> None:
+    for family in dict.fromkeys(member.family for member in artifact.members):
+        if "last" not in roles.on_test(artifact, family):
+            raise SpecError(
+                f"{where} family {family} needs a probe of what: translations, split: test, temperature: 1 and "
+                "checkpoint: last"
+            )
+
+
+def _check_truncation(artifact: Artifact, where: str) -> None:
+    _check_translated(artifact, where)
+    if not isinstance(artifact.options.get("published", False), bool):
+        raise SpecError(f"{where} options.published must be true or false, not {artifact.options['published']!r}")
+    students = [m for m in artifact.members if isinstance(m.run.targets, Distill)]
+    if not students:
+        raise SpecError(f"{where} truncation needs a family of distilled students")
+    if len({(m.run.dataset, m.run.model) for m in students}) > 1 and artifact.kind == "figure":
+        raise SpecError(f"{where} truncation draws students of one network on one corpus; use an artifact for each")
+
+
+def _check_decoding(artifact: Artifact, where: str) -> None:
+    for member in artifact.members:
+        split = roles.reported_on(member)
+        if len(roles.over_temperature(artifact, member)) < 2:
+            raise SpecError(
+                f"{where} family {member.family} needs probes of what: translations and split: {split} at two or more "
+                "temperatures"
+            )
+
+
+_SPECIAL: Mapping[str, Callable[[Artifact, str], None]] = {
+    "bleu_table": _check_bleu,
+    "compare_table": _check_compared,
+    "decoding_temperature": _check_decoding,
+    "information": _check_information,
+    "projection": _check_projection,
+    "smoothing_curves": _check_curves,
+    "truncation": _check_truncation,
+}

@@ -14,9 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
-from scipy import stats
 
 from softlabels.figures import roles
+from softlabels.figures.intervals import bounds, interval
 from softlabels.figures.smoothing_curves import gammas
 from softlabels.figures.source import Measured, Row, Source, by_seed, spread, tidy
 from softlabels.figures.style import GREY, ONE_COLUMN, PALETTE, RED, legend_below, new_figure, seeds_label
@@ -159,7 +159,7 @@ def _answer(cells: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
     own = _by_seed(best, rows)
     said = (
         f"Best by validation accuracy ({best['val_mean']:.2f} %): T = {best['temperature']:g}, {best['line']}; "
-        f"{split} accuracy {np.mean([*own.values()]):.2f} %{_interval([*own.values()])}."
+        f"{split} accuracy {np.mean([*own.values()]):.2f} %{interval([*own.values()])}."
     )
     baselines = cells[(cells["role"] == "baseline") & cells["val_mean"].notna()]
     if len(baselines):
@@ -203,20 +203,5 @@ def _difference(one: pd.Series, other: pd.Series, rows: pd.DataFrame) -> tuple[s
     values = [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
     if not values:
         return "no common seed", 0
-    low, high = _bounds(values)
-    return f"{np.mean(values):+.2f} points{_interval(values)}".replace("-", "−"), int(low > 0) - int(high < 0)
-
-
-def _interval(values: list[float]) -> str:
-    low, high = _bounds(values)
-    if not np.isfinite(low):
-        return f" (n = {len(values)}: too few seeds for an interval)"
-    return f" ({low:.2f} to {high:.2f}, n = {len(values)})"
-
-
-def _bounds(values: list[float]) -> tuple[float, float]:
-    """95 % interval of the mean by Student's t; infinite below three values, whose interval says nothing."""
-    if len(values) < 3:
-        return -np.inf, np.inf
-    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
-    return float(np.mean(values) - half), float(np.mean(values) + half)
+    low, high = bounds(values)
+    return f"{np.mean(values):+.2f} points{interval(values)}".replace("-", "−"), int(low > 0) - int(high < 0)

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from softlabels.figures import roles
 from softlabels.figures.source import Arrays, Measured, Row, Source, spread, tidy
 from softlabels.figures.style import GREY, ONE_COLUMN, PALETTE, legend_below, new_figure, seeds_label
-from softlabels.grid.plan import Artifact
+from softlabels.grid.plan import Artifact, Probe
 from softlabels.metrics.information import mutual_information
 
 DRAWS: dict[Literal["reused", "fresh"], str] = {"reused": "-", "fresh": ":"}
@@ -32,6 +32,7 @@ def measure(artifact: Artifact, source: Source) -> Measured:
     rows: list[Row] = []
     values: dict[tuple[Any, ...], list[float]] = {}
     for family, probe in artifact.probes:
+        assert isinstance(probe, Probe)
         assert probe.classes is not None
         for member in artifact.family(family):
             rows += source.standard(artifact, member)

@@ -1,12 +1,14 @@
-"""Penultimate activations on the plane of three class templates (Müller et al. 2019, Sec. 2 and Fig. 1).
+"""Penultimate activations on the plane of three class templates (Müller et al. 2019, Sec. 2, Fig. 1 and 7).
 
 Each row of panels is one entry of `options.rows`: `classes` (three indices), and as far as they are needed
 to select and to read: `family`, `dataset` (the paper's name or the one that stands for it), `names` of the classes.
+The classes of a translation network are places among the tokens of its probe, whose names they have unless told.
 One seed is drawn; what is measured is measured on every seed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from matplotlib.figure import Figure
 from softlabels.figures import roles
 from softlabels.figures.source import Measured, Source, tidy
 from softlabels.figures.style import BLUE, GREEN, ORANGE, TWO_COLUMNS, new_figure
-from softlabels.grid.plan import Artifact, Member, Probe
+from softlabels.grid.plan import Artifact, Member, Probe, Tokens
 from softlabels.metrics.geometry import template_plane, triangle_regularity, within_class_spread_ratio
 
 CLASS_LOOKS = ((BLUE, "o"), (ORANGE, "^"), (GREEN, "s"))
@@ -44,8 +46,7 @@ def measure(artifact: Artifact, source: Source) -> Measured:
                     for metric, value in metrics.items():
                         name = f"{metric}_row{number}"
                         rows.append(source.row(artifact, member, seed, split, "last", name, value))
-                    names = [str(n) for n in entry.get("names", entry["classes"])]
-                    points["name"] = points["class"].map(dict(zip(entry["classes"], names, strict=True)))
+                    points["name"] = points["class"].map(_names(entry, probe))
                     drawn.setdefault(seed, []).append(points.assign(row=number, title=roles.title(member)))
         if drawn:  # the seed that shows most panels; of equals the first
             panels += drawn[max(sorted(drawn), key=lambda seed: len(drawn[seed]))]
@@ -53,8 +54,15 @@ def measure(artifact: Artifact, source: Source) -> Measured:
     return Measured(tidy(rows), plotted[list(COLUMNS)])
 
 
+def _names(entry: Mapping[str, Any], probe: Probe | Tokens) -> dict[int, str]:
+    """Class → its name."""
+    classes = entry["classes"]
+    own = [probe.tokens[k] for k in classes] if isinstance(probe, Tokens) else classes
+    return dict(zip(classes, map(str, entry.get("names", own)), strict=True))
+
+
 def _panel(
-    source: Source, member: Member, seed: int, probe: Probe, classes: tuple[int, int, int]
+    source: Source, member: Member, seed: int, probe: Probe | Tokens, classes: tuple[int, int, int]
 ) -> tuple[pd.DataFrame, dict[str, float]] | None:
     """The points of one panel and what is measured on them; None where the probe is not there."""
     tensors = source.probe(member, seed, probe)

@@ -1,8 +1,8 @@
-"""Reliability diagrams (Müller et al. 2019, Sec. 3 and Fig. 2).
+"""Reliability diagrams (Müller et al. 2019, Sec. 3, Fig. 2 and 3).
 
 Accuracy against mean confidence in 15 equal bins, for a network trained on hard labels, the same with its
 logits divided by a temperature T tuned on the validation split (likelihood), and networks trained with smoothed labels.
-Scored on the split that the paper reports on (`roles.reported_on`).
+Scored on the split that the paper reports on (`roles.reported_on`); a translation network on its first 10,000 tokens.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ from softlabels.figures.style import (
     seeds_label,
 )
 from softlabels.grid.plan import Artifact, Member
-from softlabels.metrics.calibration import ece, fit_temperature, reliability
+from softlabels.grid.spec import TranslationSpec
+from softlabels.metrics.calibration import ece_of_table
+from softlabels.metrics.tokens import ECE_TOKENS
 
 BINS = 15
 SCALED = "hard labels, tuned T"
@@ -64,15 +66,15 @@ def _lines(source: Source, member: Member) -> dict[str, dict[int, tuple[pd.DataF
     name, split = roles.line_name(member), roles.reported_on(member)
     lines: dict[str, dict[int, tuple[pd.DataFrame, float, float]]] = {}
     for seed in member.seeds:
-        read = source.logits(member, seed)
-        if read is None or split not in read[1]:
+        found = source.predictions(member, seed)
+        if found is None or split not in found.splits:
             continue
-        z, y = read[0][f"{split}/last"], read[1][split]
         chosen = {name: 1.0}
-        if roles.alpha_of(member.run) == 0 and "val" in read[1]:  # the test split tunes nothing
-            chosen[SCALED] = fit_temperature(read[0]["val/last"], read[1]["val"])
+        if roles.alpha_of(member.run) == 0 and "last" in found.checkpoints:  # the test split tunes nothing
+            chosen[SCALED] = found.fit("last", "nll", BINS)
         for line, t in chosen.items():
-            lines.setdefault(line, {})[seed] = (reliability(z, y, BINS, t), ece(z, y, BINS, t), t)
+            table = found.reliability(split, "last", t, BINS)
+            lines.setdefault(line, {})[seed] = (table, ece_of_table(table), t)
     return lines
 
 
@@ -115,8 +117,12 @@ def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figur
         below.set(xlabel="confidence", ylim=(0, None))
         legend_below(below, handles=above.get_legend_handles_labels()[0])
     panels[0, 0].set_ylabel("accuracy in bin")
-    panels[1, 0].set_ylabel("examples (%)")
+    panels[1, 0].set_ylabel("tokens (%)" if _translates(artifact) else "examples (%)")
     return figure
+
+
+def _translates(artifact: Artifact) -> bool:
+    return any(isinstance(member.run, TranslationSpec) for member in artifact.members)
 
 
 def _draw_line(above: Axes, below: Axes, bins: pd.DataFrame, line: str, look: dict[str, Any]) -> None:
@@ -132,9 +138,13 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
     """What the bins and the numbers are."""
     if plotted.empty:
         return []
+    tokens = (
+        f" Next-token predictions from the right prefix on the first {ECE_TOKENS:,} tokens of the split (ends of "
+        "sentences counted), which also tune T."
+    )
     return [
         f"Last checkpoint, {BINS} bins pooled over seeds, on the split named above (where the paper reports on an "
         "official validation set, that is our test split); ECE and T: mean over seeds. T minimises the likelihood "
         "loss on our validation split, whatever is drawn. Below: share of the examples in each bin "
-        "(dotted: tuned T)."
+        "(dotted: tuned T)." + tokens * _translates(artifact)
     ]

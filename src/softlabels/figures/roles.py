@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from softlabels.errors import SpecError
-from softlabels.grid.plan import Artifact, Member, Probe
-from softlabels.grid.spec import Distill, Hard, LogitMatch, RunSpec, Smooth, teacher_of
+from softlabels.grid.plan import Artifact, Member, Probe, Tokens, Translations
+from softlabels.grid.spec import Distill, Hard, LogitMatch, Run, Smooth, cache_kind, teacher_of
+from softlabels.papers.names import data_name, in_print
 
 
-def alpha_of(run: RunSpec) -> float:
-    """α of the labels a network is trained on: 0 for hard labels.
+def alpha_of(run: Run) -> float:
+    """α of the labels a network is trained on, as declared (over all classes or the others): 0 for hard labels.
 
     Raises:
         SpecError: the network is not trained on labels alone.
@@ -24,15 +24,15 @@ def alpha_of(run: RunSpec) -> float:
     raise SpecError(f"a run with targets.kind: {run.targets.kind} has no label smoothing α")
 
 
-def teacher_alpha(run: RunSpec) -> float | None:
+def teacher_alpha(run: Run) -> float | None:
     """α of a distilled run's teacher; None where the teacher is not a network trained on labels here."""
     teacher = teacher_of(run)
-    if teacher is None or not isinstance(teacher.run, RunSpec) or teacher_of(teacher.run) is not None:
+    if teacher is None or not isinstance(teacher.run, Run) or teacher_of(teacher.run) is not None:
         return None
     return alpha_of(teacher.run)
 
 
-def temperature_of(run: RunSpec) -> float | None:
+def temperature_of(run: Run) -> float | None:
     """T of a distilled run: infinite for logit matching, None without a teacher."""
     if isinstance(run.targets, Distill):
         return run.targets.temperature
@@ -73,18 +73,70 @@ def taught_by(artifact: Artifact, student: Member) -> tuple[Member, Probe] | Non
         for member in artifact.members
         if member.run == teacher.run
         for family, probe in artifact.probes
-        if family == member.family and probe.split == "train" and probe.checkpoints == "last"
+        if family == member.family
+        and isinstance(probe, Probe)
+        and probe.split == "train"
+        and probe.checkpoints == "last"
     )
     return next(found, None)
 
 
-def feature_probes(artifact: Artifact, family: str) -> dict[str, Probe]:
-    """Split → the family's first probe of features there, training first."""
-    found: dict[str, Probe] = {}
+def feature_probes(artifact: Artifact, family: str) -> dict[str, Probe | Tokens]:
+    """Split → the family's first probe of features of chosen classes or tokens there, training first."""
+    found: dict[str, Probe | Tokens] = {}
     for name, probe in artifact.probes:
-        if name == family and probe.what == "features" and probe.checkpoints == "last":
+        if name != family or isinstance(probe, Translations) or probe.checkpoints != "last":
+            continue
+        if probe.tokens if isinstance(probe, Tokens) else probe.what == "features":
             found.setdefault(probe.split, probe)
     return dict(sorted(found.items(), key=lambda item: item[0] != "train"))
+
+
+def token_probes(artifact: Artifact, family: str) -> list[Tokens]:
+    """The family's probes of every next token of some sentences."""
+    return [p for name, p in artifact.probes if name == family and isinstance(p, Tokens) and not p.tokens]
+
+
+def on_test(artifact: Artifact, family: str) -> dict[str, Translations]:
+    """Checkpoint → the family's first probe of translations of the test split at temperature 1, last before best."""
+    found: dict[str, Translations] = {}
+    for probe in _translations(artifact, family):
+        if probe.split == "test" and probe.temperature == 1:
+            found.setdefault(probe.checkpoint, probe)
+    return dict(sorted(found.items(), reverse=True))
+
+
+def over_temperature(artifact: Artifact, member: Member) -> dict[float, Translations]:
+    """T → the first probe of translations of the split reported on (`reported_on`), by T, the last checkpoint."""
+    found: dict[float, Translations] = {}
+    for probe in _translations(artifact, member.family):
+        if probe.split == reported_on(member) and probe.checkpoint == "last":
+            found.setdefault(probe.temperature, probe)
+    return dict(sorted(found.items()))
+
+
+def _translations(artifact: Artifact, family: str) -> list[Translations]:
+    return [probe for name, probe in artifact.probes if name == family and isinstance(probe, Translations)]
+
+
+def teacher_place(artifact: Artifact, student: Member) -> tuple[Member, Translations] | None:
+    """A student's teacher among the members, and its translations of the test split at the checkpoint that taught."""
+    teacher = teacher_of(student.run)
+    if teacher is None:
+        return None
+    for member in artifact.members:
+        probe = on_test(artifact, member.family).get(teacher.checkpoint)
+        if member.run == teacher.run and probe is not None:
+            return member, probe
+    return None
+
+
+def cache_name(run: Run) -> str:
+    """How a student gets its teacher's logits, in words: `features`, `top 4, tail dropped`; "" without a teacher."""
+    k = run.targets.top_k if isinstance(run.targets, Distill) else None
+    endings = {"topk_drop": f"top {k}, tail dropped", "topk_lse": f"top {k}, tail spread"}
+    kind = cache_kind(run) or ""
+    return endings.get(kind, kind)
 
 
 def of_row(artifact: Artifact, entry: Mapping[str, Any]) -> list[Member]:
@@ -103,11 +155,6 @@ def reported_on(member: Member) -> str:
     return dict(member.published).get("reported_on", "val")
 
 
-def data_name(run: RunSpec) -> str:
-    """The name of the data set, of an image folder its last part."""
-    return Path(run.dataset.path).name if run.dataset.path else run.dataset.name
-
-
 def facets(members: Iterable[Member]) -> dict[str, list[Member]]:
     """Members by title (`title`), in order."""
     found: dict[str, list[Member]] = {}
@@ -118,10 +165,11 @@ def facets(members: Iterable[Member]) -> dict[str, list[Member]]:
 
 def title(member: Member) -> str:
     """`digits / mlp (for cifar10 / alexnet)`: what was trained, and the paper's names where they differ."""
-    names = dict(member.published)
-    own = (data_name(member.run), member.run.model.name)
-    paper = (names.get("dataset") or own[0], names.get("student") or own[1])
-    return " / ".join(own) + (f"\n(for {' / '.join(paper)})" if paper != own else "")
+    listed, replaced = in_print(member.run, dict(member.published))
+    paper = listed | replaced
+    named = " / ".join(listed[name] for name in ("dataset", "student"))
+    differs = {"dataset", "student"} & set(replaced)
+    return named + (f"\n(for {paper['dataset']} / {paper['student']})" if differs else "")
 
 
 def line_name(member: Member) -> str:

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from softlabels.figures import roles
 from softlabels.figures.source import Measured, Source, by_seed, spread, tidy
 from softlabels.figures.style import BLUE, GREEN, LIGHT_BLUE, ONE_COLUMN, RED, legend_below, new_figure, seeds_label
-from softlabels.grid.plan import Artifact, Member
+from softlabels.grid.plan import Artifact, Member, Probe
 from softlabels.grid.spec import teacher_of
 from softlabels.metrics.soft_targets import gamma
 
@@ -111,7 +111,7 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
     """What the marks are."""
     if plotted.empty:
         return []
-    pictures = "augmented" if any(probe.views for _, probe in artifact.probes) else "unchanged"
+    pictures = "augmented" if any(isinstance(p, Probe) and p.views for _, p in artifact.probes) else "unchanged"
     return [
         f"Points: mean, bars: min to max, {seeds_label(plotted['n'])}; last checkpoint. γ of students with a teacher: "
         f"mean over seeds, on {pictures} training images."

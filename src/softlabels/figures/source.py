@@ -10,11 +10,16 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
+from softlabels.figures.predictions import Classes, NextTokens, Predictions
 from softlabels.files import read_json, sha256
 from softlabels.grid.identity import probe_id, run_id
-from softlabels.grid.plan import Artifact, Member, Probe
+from softlabels.grid.plan import AnyProbe, Artifact, Member, Probe, Tokens, Translations
+from softlabels.grid.spec import TranslationSpec, to_dict
 from softlabels.layout import Layout
+from softlabels.metrics import translation
 from softlabels.metrics.rows import COLUMNS, check_weights, key_columns, read_logits, read_probe, standard_rows
+from softlabels.metrics.tokens import TokenFile, read_tokens, token_rows
+from softlabels.metrics.translation import TranslationFile, read_translations
 
 Arrays = dict[str, np.ndarray]
 Row = dict[str, Any]
@@ -31,7 +36,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Source:
-    """Reads logits and probes of members; what is not there is None and remembered in `missing`."""
+    """Reads what members and their probes have written; what is not there is None and remembered in `missing`."""
 
     layout: Layout
     scale: str
@@ -45,17 +50,58 @@ class Source:
         run = run_id(member.run)
         return self._read(self.layout.run(run, seed) / "logits.safetensors", run, seed, read_logits)
 
-    def probe(self, member: Member, seed: int, probe: Probe) -> Arrays | None:
-        """The tensors of a probe (`grid.plan.Probe`); None where it is not there.
+    def tokens(self, member: Member, seed: int) -> TokenFile | None:
+        """The features of a translation run, from which its logits follow; None where the run is not there."""
+        run = run_id(member.run)
+        return self._read(self.layout.run(run, seed) / "features.safetensors", run, seed, read_tokens)
+
+    def predictions(self, member: Member, seed: int) -> Predictions | None:
+        """What a run predicts on validation and test; None where it is not there."""
+        if isinstance(member.run, TranslationSpec):
+            file = self.tokens(member, seed)
+            return None if file is None else NextTokens(file)
+        read = self.logits(member, seed)
+        return None if read is None else Classes(*read)
+
+    def probe(self, member: Member, seed: int, probe: Probe | Tokens) -> Arrays | None:
+        """The tensors of a probe of pictures, or of chosen tokens (`grid.plan`); None where it is not there.
 
         Raises:
             DataError: the probe is damaged, or of other weights than the run has now.
         """
+        return self._probe(member, seed, probe, read_probe)
+
+    def token_probe(self, member: Member, seed: int, probe: Tokens) -> TokenFile | None:
+        """A probe of every next token of some sentences; None where it is not there. Raises as `probe`."""
+        return self._probe(member, seed, probe, read_tokens)
+
+    def translations(self, member: Member, seed: int, probe: Translations) -> TranslationFile | None:
+        """What a translation network made of a split; None where it is not there.
+
+        Raises:
+            DataError: the file is damaged, answers another question, or is of other weights than the run has now.
+        """
+        run = run_id(member.run)
+        path, name = self._place(member, seed, probe)
+        file = self._read(path, name, seed, read_translations)
+        if file is not None:
+            translation.check_origin(path, file, run, seed, to_dict(probe))
+            record = self.layout.run(run, seed) / "run.json"
+            if record.exists():
+                translation.check_weights(path, file, read_json(record)["files"])
+        return file
+
+    def _place(self, member: Member, seed: int, probe: AnyProbe) -> tuple[Path, str]:
+        """The file of a probe, and its name in `missing`."""
         run, name = run_id(member.run), probe_id(probe)
-        path, record = self.layout.probe(run, seed, name), self.layout.run(run, seed) / "run.json"
+        return self.layout.probe(run, seed, name), f"{run} ({name})"
+
+    def _probe(self, member: Member, seed: int, probe: Probe | Tokens, reader: Callable[[Path], T]) -> T | None:
+        path, name = self._place(member, seed, probe)
+        record = self.layout.run(run_id(member.run), seed) / "run.json"
         if path.exists() and record.exists():
             check_weights(path, read_json(record)["files"])
-        return self._read(path, f"{run} ({name})", seed, read_probe)
+        return self._read(path, name, seed, reader)
 
     def row(
         self, artifact: Artifact, member: Member, seed: int, split: str, checkpoint: str, metric: str, value: float
@@ -73,11 +119,16 @@ class Source:
     def standard(self, artifact: Artifact, member: Member) -> list[Row]:
         """The standard metrics of every seed that is there, on validation and test, last and best checkpoint."""
         return [
-            self.row(artifact, member, seed, *found)
-            for seed in member.seeds
-            if (read := self.logits(member, seed)) is not None
-            for found in standard_rows(*read)
+            self.row(artifact, member, seed, *found) for seed in member.seeds for found in self._standard(member, seed)
         ]
+
+    def _standard(self, member: Member, seed: int) -> list[tuple[str, str, str, float]]:
+        """(split, checkpoint, metric, value); none where the seed is not there."""
+        if isinstance(member.run, TranslationSpec):
+            file = self.tokens(member, seed)
+            return [] if file is None else token_rows(file)
+        read = self.logits(member, seed)
+        return [] if read is None else standard_rows(*read)
 
     def _read(self, path: Path, name: str, seed: int, reader: Callable[[Path], T]) -> T | None:
         if not path.exists():

@@ -10,7 +10,7 @@ from typing import Any
 from softlabels.grid import costs
 from softlabels.grid.expand import chain
 from softlabels.grid.identity import needed_cache, probe_id, run_id, spec_digest
-from softlabels.grid.packs import cache_packs, probe_packs, training_packs
+from softlabels.grid.packs import cache_packs, probe_packs, training_packs, translation_packs
 from softlabels.grid.plan import Plan
 from softlabels.grid.resources import Estimator, Recorded
 from softlabels.layout import Layout
@@ -39,7 +39,7 @@ def audit(plan: Plan, root: Path) -> dict[str, Any]:
         (name, seed)
         for name, seeds in plan.seeds.items()
         for seed in seeds
-        if (name, seed) in records and _complete(layout, name, seed)
+        if (name, seed) in records and _complete(layout, name, seed, plan.runs[name].task)
     }
     hours = {name: recorded.hours(name) for name in plan.runs}
 
@@ -62,7 +62,7 @@ def _jobs(plan: Plan, layout: Layout, estimator: Estimator) -> list[dict[str, An
     """Every job that computes and is yet to run: caches count where a training reads them, probes where an artifact
     is not measured yet."""
     trainings = training_packs(plan, layout)
-    missing = [p for p in trainings if any(_is_unpublished(path.parent, layout) for path in p.outputs)]
+    missing = [p for p in trainings if any(_is_unpublished(m.output.parent, m.run.task) for m in p.members)]
     wanted = {path for pack in missing for path in pack.inputs}
     for artifact in plan.artifacts.values():
         rows = [place(artifact.paper, artifact.name) for place in (layout.metrics, layout.plotted, layout.inputs)]
@@ -73,7 +73,7 @@ def _jobs(plan: Plan, layout: Layout, estimator: Estimator) -> list[dict[str, An
                 for member in artifact.family(family)
                 for seed in member.seeds
             }
-    for pack in (*cache_packs(plan, layout), *probe_packs(plan, layout)):
+    for pack in (*cache_packs(plan, layout), *probe_packs(plan, layout), *translation_packs(plan, layout)):
         if any(path in wanted and not path.exists() for path in pack.outputs):
             missing.append(pack)
     return [
@@ -81,13 +81,13 @@ def _jobs(plan: Plan, layout: Layout, estimator: Estimator) -> list[dict[str, An
     ]
 
 
-def _is_unpublished(folder: Path, layout: Layout) -> bool:
-    return not all((folder / file).exists() for file in layout.RUN_FILES)
+def _is_unpublished(folder: Path, task: str) -> bool:
+    return not all((folder / file).exists() for file in Layout.run_files(task))
 
 
-def _complete(layout: Layout, name: str, seed: int) -> bool:
+def _complete(layout: Layout, name: str, seed: int, task: str) -> bool:
     places = (layout.store(name, seed), layout.run(name, seed))
-    return all(any((place / file).exists() for place in places) for file in layout.RUN_FILES)
+    return all(any((place / file).exists() for place in places) for file in layout.run_files(task))
 
 
 def _caching_hours(plan: Plan, trainings: Iterable[Training]) -> float:

@@ -5,10 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from softlabels.errors import SpecError
-from softlabels.grid import datasets, zoo
+from softlabels.grid import corpora, datasets, transformers, zoo
 from softlabels.grid.identity import CacheNeed, needed_cache
-from softlabels.grid.plan import Plan, Probe
-from softlabels.grid.spec import DatasetSpec, ModelSpec, RunSpec, UserNetwork, teacher_of
+from softlabels.grid.plan import AnyProbe, Plan, Probe, Translations
+from softlabels.grid.spec import (
+    DatasetSpec,
+    Distill,
+    ModelSpec,
+    Run,
+    RunSpec,
+    TranslationSpec,
+    UserNetwork,
+    cache_kind,
+    teacher_of,
+)
+from softlabels.grid.translation import CorpusSpec
 
 BODY_PARAMETERS = {
     "resnet18": 11_176_512,
@@ -29,19 +40,24 @@ def _shape(run: RunSpec) -> tuple[int, int, int]:
     return (channels, height, width) if crop is None else (channels, crop, crop)
 
 
-def forward_flops(run: RunSpec, model: ModelSpec | None = None) -> float | None:
-    """Floating-point operations of the network of a run (or of another on its pictures) on one image; None for an
-    import path."""
+def forward_flops(run: Run, model: ModelSpec | None = None) -> float | None:
+    """Floating-point operations of the network of a run (or of another on its data) on one image or one target token;
+    None for an import path."""
+    if isinstance(run, TranslationSpec):
+        return transformers.forward_flops(model or run.model, corpora.vocabulary(run.dataset))
     return zoo.forward_flops(model or run.model, _shape(run), datasets.info(run.dataset).num_classes)
 
 
-def parameters(run: RunSpec, model: ModelSpec | None = None) -> int | None:
-    """Weights of the network of a run (or of another on its pictures); None for an import path.
+def parameters(run: Run, model: ModelSpec | None = None) -> int | None:
+    """Weights of the network of a run (or of another on its data); None for an import path.
 
-    Exact for those counted once; but for biases and normalisation also for fully connected and residual networks.
-    For the others one weight per multiply-add, which is more than they have.
+    Exact for those counted once and for translation; but for biases and normalisation also for fully connected and
+    residual networks. For the others one weight per multiply-add, which is more than they have.
     """
-    model, (channels, height, width) = model or run.model, _shape(run)
+    model = model or run.model
+    if isinstance(run, TranslationSpec):
+        return transformers.parameters(model, corpora.vocabulary(run.dataset))
+    channels, height, width = _shape(run)
     num_classes = datasets.info(run.dataset).num_classes
     if model.name in BODY_PARAMETERS:
         features = zoo.COUNTED[model.name, "imagenet"].features
@@ -52,61 +68,90 @@ def parameters(run: RunSpec, model: ModelSpec | None = None) -> int | None:
     return None if flops is None else int(flops / 2)
 
 
-def split_bytes(dataset: DatasetSpec) -> dict[str, int]:
-    """Bytes of the pictures of each split (uint8); 0 where nothing is declared."""
-    channels, height, width = datasets.info(dataset).shape
-    return {split: (rows or 0) * channels * height * width for split, rows in datasets.sizes(dataset).items()}
+def split_sizes(dataset: DatasetSpec | CorpusSpec) -> dict[str, int | None]:
+    """Declared images, or target tokens, of each split; None where unknown."""
+    return corpora.tokens(dataset) if isinstance(dataset, CorpusSpec) else datasets.sizes(dataset)
 
 
-def training_flops(run: RunSpec) -> float | None:
-    """Operations of one training: three forward passes (backward counts two) of every image it sees, and one of
-    a teacher that runs online. None where a network or the number of images is unknown."""
-    forward, rows = forward_flops(run), datasets.sizes(run.dataset)["train"]
-    if forward is None or (run.recipe.steps is None and rows is None):
+def split_bytes(dataset: DatasetSpec | CorpusSpec) -> dict[str, int]:
+    """Bytes of each split in memory: pictures (uint8), or both sides of a text (int32); 0 where nothing is declared."""
+    if isinstance(dataset, CorpusSpec):
+        each = 8
+    else:
+        channels, height, width = datasets.info(dataset).shape
+        each = channels * height * width
+    return {split: (rows or 0) * each for split, rows in split_sizes(dataset).items()}
+
+
+def training_steps(run: Run) -> int | None:
+    """Optimiser steps of one training, at most; None where the size of the data decides and is unknown."""
+    rows = split_sizes(run.dataset)["train"]
+    if isinstance(run, TranslationSpec):
+        return run.recipe.num_updates(rows or 1) if run.recipe.updates or rows else None
+    return run.recipe.num_steps(rows or 1) if run.recipe.steps is not None or rows is not None else None
+
+
+def examples_per_step(run: Run) -> int:
+    """Images, or target tokens, of one optimiser step, at most."""
+    return run.recipe.tokens_per_update if isinstance(run, TranslationSpec) else run.recipe.batch_size
+
+
+def training_flops(run: Run) -> float | None:
+    """Operations of one training: three forward passes (backward counts two) of every image or token it sees, and one
+    of a teacher that runs online, or the output layer of one whose activations are cached. None where a network or the
+    size of the data is unknown."""
+    forward, steps = forward_flops(run), training_steps(run)
+    if forward is None or steps is None:
         return None
-    images = run.recipe.num_steps(rows or 1) * run.recipe.batch_size
     online = online_teacher(run)
-    return images * (3 * forward + ((online and forward_flops(run, online)) or 0.0))
+    teaching = (online and forward_flops(run, online)) or 0.0
+    if isinstance(run, TranslationSpec) and isinstance(run.targets, Distill) and cache_kind(run) == "features":
+        teaching = 2.0 * corpora.vocabulary(run.dataset) * transformers.options(run.targets.teacher.run.model)["dim"]  # type: ignore[union-attr]
+    return steps * examples_per_step(run) * (3 * forward + teaching)
 
 
-def online_teacher(run: RunSpec) -> ModelSpec | None:
+def online_teacher(run: Run) -> ModelSpec | None:
     """The network that runs beside the student; None where there is none."""
     teacher = teacher_of(run)
-    if teacher is None or needed_cache(run) is not None or not isinstance(teacher.run, RunSpec | UserNetwork):
+    if teacher is None or needed_cache(run) is not None or not isinstance(teacher.run, Run | UserNetwork):
         return None
     return teacher.run.model
 
 
 def caching_flops(need: CacheNeed) -> float | None:
-    """Operations of writing one seed of a cache: the teacher looks at every view once. None for an import path."""
-    if not isinstance(need.teacher.run, RunSpec | UserNetwork):
+    """Operations of writing one seed of a cache: the teacher looks at every row once. None for an import path."""
+    if not isinstance(need.teacher.run, Run | UserNetwork):
         return 0.0
-    declared = datasets.info(need.dataset)
-    forward = zoo.forward_flops(need.teacher.run.model, declared.shape, declared.num_classes)
+    forward = forward_flops(need.student, need.teacher.run.model)
     return forward and forward * need.views * need.rows
 
 
-def probe_pictures(run: RunSpec, probe: Probe) -> int:
-    """Pictures that a probe shows to one checkpoint, M · V, at most; 0 where the size of the split is not declared."""
+def probe_rows(run: Run, probe: AnyProbe) -> int:
+    """Pictures (M · V) or tokens that a probe shows to one checkpoint, at most; 0 where the split's size is unknown."""
+    rows = split_sizes(run.dataset)[probe.split] or 0
+    if isinstance(run, TranslationSpec):
+        assert not isinstance(probe, Probe)
+        return rows if probe.sentences is None else min(rows or 10**9, 30 * probe.sentences)
+    assert isinstance(probe, Probe)
     num_classes = datasets.info(run.dataset).num_classes
     chosen = num_classes if probe.classes is None else len(probe.classes)
-    rows = datasets.sizes(run.dataset)[probe.split]
-    count = -(-(rows or 0) * chosen // num_classes) if probe.per_class is None else chosen * probe.per_class
+    count = -(-rows * chosen // num_classes) if probe.per_class is None else chosen * probe.per_class
     return count * max(1, probe.views)
 
 
-def probe_checkpoints(run: RunSpec, probe: Probe) -> int:
+def probe_checkpoints(run: Run, probe: AnyProbe) -> int:
     """How many checkpoints of a run a probe asks."""
-    if probe.checkpoints == "last":
+    if isinstance(run, TranslationSpec) or isinstance(probe, Translations) or probe.checkpoints == "last":
         return 1
     return len(run.recipe.all_milestones(datasets.sizes(run.dataset)["train"] or 1))
 
 
-def probe_flops(run: RunSpec, probe: Probe) -> float | None:
-    """Operations of one probe of one seed: a pass for the logits and, where asked, one more for the features."""
-    passes = 2 if probe.what == "features" else 1
+def probe_flops(run: Run, probe: AnyProbe) -> float | None:
+    """Operations of one probe of one seed: a pass for the logits and, where asked, one more for the features; of
+    translating, a pass for each hypothesis of the beam."""
+    passes = probe.beam if isinstance(probe, Translations) else 2 if probe.what == "features" else 1
     forward = forward_flops(run)
-    return forward and forward * passes * probe_pictures(run, probe) * probe_checkpoints(run, probe)
+    return forward and forward * passes * probe_rows(run, probe) * probe_checkpoints(run, probe)
 
 
 def needed_caches(plan: Plan) -> dict[str, tuple[CacheNeed, tuple[int, ...]]]:

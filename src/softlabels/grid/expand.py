@@ -7,7 +7,7 @@ the families it draws. Equal specs are one run, whatever family declared them.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,26 +16,32 @@ import yaml
 
 from softlabels.errors import SpecError
 from softlabels.figures.declared import check as check_drawable
-from softlabels.grid import datasets, zoo
+from softlabels.grid import corpora, datasets, transformers, zoo
 from softlabels.grid.config import numbers, read_yaml, validate
 from softlabels.grid.identity import run_id
-from softlabels.grid.parse import freeze, from_dict, key
-from softlabels.grid.plan import Artifact, Jobs, Member, Plan, Probe
+from softlabels.grid.files import probe_from
+from softlabels.grid.parse import freeze, from_dict, key, run_from
+from softlabels.grid.plan import AnyProbe, Artifact, Jobs, Member, Plan, Probe, Tokens, Translations
+from softlabels.grid.recipe import Recipe
 from softlabels.grid.spec import (
     DatasetSpec,
+    Distill,
     ModelSpec,
-    Recipe,
+    Run,
     RunSpec,
     Teacher,
+    TranslationSpec,
     UserLogits,
     UserNetwork,
     teacher_of,
     to_dict,
 )
+from softlabels.grid.transformers import TRANSFORMERS
+from softlabels.grid.translation import CorpusSpec, TranslationRecipe
 
 DEFAULTS: dict[str, Any] = {
     "scale": "demo",
-    "papers": ["muller2019"],
+    "papers": ["muller2019", "chandrasegaran2022", "ablations"],
     "seeds": None,
     "variants": False,
     "device": "auto",
@@ -43,6 +49,7 @@ DEFAULTS: dict[str, Any] = {
     "cache": {},
     "grid": None,
 }
+LENGTHS = ("steps", "updates", "epochs")
 OF_A_TEACHER = ("family", "seed", "checkpoint")
 """Keys of a teacher that no axis can be named by."""
 
@@ -105,24 +112,38 @@ def load_plan(config: Mapping[str, Any], root: Path) -> Plan:
         max_cache_bytes=None if (limit := settings["cache"].get("max_bytes")) is None else int(limit),
         pack_minutes=scale.get("pack_minutes"),
         jobs=Jobs(device=settings["device"], **settings["jobs"]),
+        warnings=tuple(_warnings(runs)),
     )
+
+
+def _warnings(runs: Mapping[str, Run]) -> Iterator[str]:
+    flat = [
+        name
+        for name, run in runs.items()
+        if isinstance(run.targets, Distill) and run.targets.cache == "topk_lse" and run.targets.temperature > 2
+    ]
+    if flat:
+        yield (
+            f"warning: {len(flat)} runs distil from topk_lse caches above T = 2, where the evenly spread rest of the mass "
+            f"teaches little ({flat[0]}{', …' if len(flat) > 1 else ''}); use cache: features unless that is the question"
+        )
 
 
 def _relative(path: Path, root: Path) -> str:
     return str(path.relative_to(root))
 
 
-def chain(run: RunSpec, seeds: Iterable[int]) -> list[tuple[RunSpec, tuple[int, ...]]]:
+def chain(run: Run, seeds: Iterable[int]) -> list[tuple[Run, tuple[int, ...]]]:
     """A run and the runs it learns from, teachers first, each with the seeds that `seeds` of the run need."""
     seeds = tuple(sorted(set(seeds)))
     teacher = teacher_of(run)
-    if teacher is None or not isinstance(teacher.run, RunSpec):
+    if teacher is None or not isinstance(teacher.run, Run):
         return [(run, seeds)]
     return [*chain(teacher.run, seeds if teacher.seed == "same" else (teacher.seed,)), (run, seeds)]
 
 
-def _shared_runs(artifacts: Iterable[Artifact]) -> tuple[dict[str, RunSpec], dict[str, tuple[int, ...]]]:
-    runs: dict[str, RunSpec] = {}
+def _shared_runs(artifacts: Iterable[Artifact]) -> tuple[dict[str, Run], dict[str, tuple[int, ...]]]:
+    runs: dict[str, Run] = {}
     seeds: dict[str, set[int]] = {}
     for artifact in artifacts:
         for member in artifact.members:
@@ -142,7 +163,7 @@ class _Point:
     """One member of a family before seeds are given, with what the scale changed to get it."""
 
     values: dict[str, Any]
-    run: RunSpec
+    run: Run
     published: dict[str, str]
     changes: tuple[str, ...]
 
@@ -206,16 +227,17 @@ class _Grid:
         run = _substituted(declared["run"], values, where)
         changes: list[str] = []
         dataset = self._dataset(run["dataset"], key(where, "dataset"), changes)
-        model = self._model(run["model"], run["dataset"], key(where, "model"), changes)
-        recipe = self._recipe(run["recipe"], key(where, "recipe"), changes)
+        is_text = isinstance(dataset, CorpusSpec)
+        model = self._model(run["model"], run["dataset"], is_text, key(where, "model"), changes)
+        recipe = self._recipe(run["recipe"], is_text, key(where, "recipe"), changes)
         published = {"dataset": run["dataset"], "student": run["model"]}
         targets = dict(run["targets"])
         if "teacher" in targets:
             targets["teacher"], published["teacher"] = self._teacher(
-                targets["teacher"], run["dataset"], key(where, "targets.teacher"), changes
+                targets["teacher"], run["dataset"], is_text, key(where, "targets.teacher"), changes
             )
         parts = {"dataset": dataset, "model": model, "recipe": recipe, "targets": targets}
-        spec = from_dict(RunSpec, parts, where)
+        spec = run_from(parts | ({"task": "translation"} if is_text else {}), where)
         _located(_require_fit, where)(spec)
         for axis in values:
             if f"'${axis}'" not in repr(declared["run"]):
@@ -224,16 +246,20 @@ class _Grid:
 
     # ---------------------------------------------------------------- names to specs
 
-    def _dataset(self, alias: str, where: str, changes: list[str]) -> DatasetSpec:
+    def _dataset(self, alias: str, where: str, changes: list[str]) -> DatasetSpec | CorpusSpec:
         content, where = self._known("datasets", alias, where), key(self.where, f"datasets.{alias}")
         if (other := self.substitute.get("datasets", {}).get(alias)) is not None:
             content, where = other, key(self.scale_where, f"substitute.datasets.{alias}")
             changes.append(f"{content.get('name')} stands in for {alias}")
+        if content.get("name") in corpora.CORPORA:
+            text = from_dict(CorpusSpec, content, where)
+            _located(corpora.settled, where)(text)
+            return text
         spec = from_dict(DatasetSpec, content, where)
         _located(datasets.sizes, where)(spec)
         return spec
 
-    def _model(self, alias: str, dataset: str, where: str, changes: list[str]) -> ModelSpec:
+    def _model(self, alias: str, dataset: str, is_text: bool, where: str, changes: list[str]) -> ModelSpec:
         content, where = self._known("models", alias, where), key(self.where, f"models.{alias}")
         for name in (f"{dataset}/{alias}", alias):
             if (other := self.substitute.get("models", {}).get(name)) is not None:
@@ -241,17 +267,18 @@ class _Grid:
                 changes.append(f"{content.get('name')} stands in for {alias}")
                 break
         spec = from_dict(ModelSpec, content, where)
-        _located(zoo.check_options, where)(spec.name, spec.options)
+        _located(zoo.check_options, where)(spec.name, spec.options, TRANSFORMERS if is_text else zoo.MODELS)
         return spec
 
-    def _recipe(self, name: str, where: str, changes: list[str]) -> Recipe:
+    def _recipe(self, name: str, is_text: bool, where: str, changes: list[str]) -> Recipe | TranslationRecipe:
         self._known("recipes", name, where)
         replaced = name in self.substitute.get("recipes", {})
         if replaced:
             changes.append("training recipes of this scale")
         content = self._merged(name, where, original=False, seen=())
         file = self.scale_where if replaced else self.where
-        return from_dict(Recipe, content, key(file, f"substitute.recipes.{name}" if replaced else f"recipes.{name}"))
+        where = key(file, f"substitute.recipes.{name}" if replaced else f"recipes.{name}")
+        return from_dict(TranslationRecipe, content, where) if is_text else from_dict(Recipe, content, where)
 
     def _merged(self, name: str, where: str, original: bool, seen: tuple[str, ...]) -> dict[str, Any]:
         """A recipe with what it takes over from its `base`; a scale's recipe may build on the paper's of its name."""
@@ -266,13 +293,15 @@ class _Grid:
         if base is None:
             return content
         below = self._merged(base, f"{where} base", original=base == name, seen=(*seen, label))
-        if {"steps", "epochs"} & set(content):  # the one that is given replaces the other
-            below = {k: v for k, v in below.items() if k not in ("steps", "epochs")}
+        if set(LENGTHS) & set(content):  # the one that is given replaces the other
+            below = {k: v for k, v in below.items() if k not in LENGTHS}
         return below | content
 
     # ---------------------------------------------------------------- teachers
 
-    def _teacher(self, content: Mapping[str, Any], dataset: str, where: str, changes: list[str]) -> tuple[Teacher, str]:
+    def _teacher(
+        self, content: Mapping[str, Any], dataset: str, is_text: bool, where: str, changes: list[str]
+    ) -> tuple[Teacher, str]:
         """The teacher and its name in the paper."""
         named = {k: v for k, v in content.items() if k in OF_A_TEACHER[1:]}
         if "family" not in content:
@@ -280,7 +309,7 @@ class _Grid:
                 raise SpecError(f"{where} needs a family of this grid, or weights or logits of your own")
             own = {k: v for k, v in content.items() if k not in named}
             if "model" in own:
-                own["model"] = to_dict(self._model(own["model"], dataset, key(where, "model"), changes))
+                own["model"] = to_dict(self._model(own["model"], dataset, is_text, key(where, "model"), changes))
             run = from_dict(UserNetwork if "weights" in own else UserLogits, own, where)
             return from_dict(Teacher, {"run": run, **named}, where), content.get("model", "own logits")
         family = content["family"]
@@ -343,9 +372,12 @@ class _Grid:
             draw=declared["draw"],
             members=tuple(members),
             probes=tuple(
-                (family, _probe(probe, [m for m in members if m.family == family], key(where, f"probes.{family}")))
+                (family, probe)
                 for family, found in probes.items()
-                for probe in (found if isinstance(found, list) else [found])
+                for content in (found if isinstance(found, list) else [found])
+                for probe in _probes(
+                    content, [m for m in members if m.family == family], key(where, f"probes.{family}")
+                )
             ),
             options=dict(declared.get("options") or {}) | scaled.get("options", {}),
             notes=tuple(f"{self.scale['scale']}: {change}" for change in dict.fromkeys([*sorted(changes), *thinned])),
@@ -353,17 +385,34 @@ class _Grid:
         )
 
 
-def _probe(content: Mapping[str, Any], members: list[Member], where: str) -> Probe:
-    probe = from_dict(Probe, content, where)
+def _probes(content: Mapping[str, Any], members: list[Member], where: str) -> list[AnyProbe]:
+    """A probe for each combination of the values that are given as a list where a probe takes one."""
+    several = [name for name in ("temperature", "checkpoint") if isinstance(content.get(name), list)]
+    return [
+        _probe({**content, **dict(zip(several, values, strict=True))}, members, where)
+        for values in itertools.product(*(content[name] for name in several))
+    ]
+
+
+def _probe(content: Mapping[str, Any], members: list[Member], where: str) -> AnyProbe:
     if not members:
         raise SpecError(f"{where}: the family is not among those of the artifact")
+    probe = probe_from(content, where)
     for run in (member.run for member in members):
-        num_classes = datasets.info(run.dataset).num_classes
-        if probe.classes and max(probe.classes) >= num_classes:
-            raise SpecError(f"{where}.classes: {run.dataset.name} has classes 0 to {num_classes - 1} only")
-        if probe.checkpoints == "milestones" and not (run.recipe.milestones or run.recipe.milestone_every):
-            raise SpecError(f"{where}.checkpoints: the recipe of the family keeps no milestones")
+        if isinstance(run, TranslationSpec) == isinstance(probe, Probe):
+            told = "translations or tokens" if isinstance(run, TranslationSpec) else "logits or features"
+            raise SpecError(f"{where}.what: of a {run.task} network one asks {told}")
+        if isinstance(run, RunSpec) and isinstance(probe, Probe):
+            _check_probe(probe, run, where)
     return probe
+
+
+def _check_probe(probe: Probe, run: RunSpec, where: str) -> None:
+    num_classes = datasets.info(run.dataset).num_classes
+    if probe.classes and max(probe.classes) >= num_classes:
+        raise SpecError(f"{where}.classes: {run.dataset.name} has classes 0 to {num_classes - 1} only")
+    if probe.checkpoints == "milestones" and not (run.recipe.milestones or run.recipe.milestone_every):
+        raise SpecError(f"{where}.checkpoints: the recipe of the family keeps no milestones")
 
 
 def _located(check: Callable[..., Any], where: str) -> Callable[..., Any]:
@@ -376,8 +425,14 @@ def _located(check: Callable[..., Any], where: str) -> Callable[..., Any]:
     return located
 
 
-def _require_fit(run: RunSpec) -> None:
-    """What only the run as a whole can tell: pictures large enough for crop and network, milestones within the run."""
+def _require_fit(run: Run) -> None:
+    """What only the run as a whole can tell: pictures large enough for crop and network, milestones within the run,
+    heads that divide a width."""
+    if isinstance(run, TranslationSpec):
+        o = transformers.options(run.model)
+        if o["dim"] % o["heads"]:
+            raise SpecError(f"model.options.heads: {o['heads']} heads do not divide a width of {o['dim']}")
+        return
     side = min(datasets.info(run.dataset).shape[1:])
     crop, least = run.recipe.augment.crop, getattr(zoo.MODELS.get(run.model.name), "min_side", 1)
     if crop is not None and crop > side:

@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from softlabels.files import canonical_json, read_json, write_json
 from softlabels.grid.identity import needed_cache, probe_id, read_spec, run_id, write_spec_files
 from softlabels.grid.parse import freeze, from_dict
-from softlabels.grid.plan import Artifact, Member, Plan, Probe
+from softlabels.grid.plan import AnyProbe, Artifact, Member, Plan, Probe, Tokens, Translations
 from softlabels.grid.spec import to_dict
 
 
@@ -64,10 +65,20 @@ def _write(path: Path, value: Any) -> None:
         write_json(path, value)
 
 
-def read_probe_spec(directory: Path, name: str) -> Probe:
+def read_probe_spec(directory: Path, name: str) -> AnyProbe:
     """The probe of an id."""
     path = directory / "probes" / f"{name}.json"
-    return from_dict(Probe, read_json(path), str(path))
+    return probe_from(read_json(path), str(path))
+
+
+def probe_from(content: Mapping[str, Any], where: str) -> AnyProbe:
+    """A probe of the kind that its `what` says (raises as `from_dict`)."""
+    match content.get("what"):
+        case "translations":
+            return from_dict(Translations, content, where)
+        case "tokens":
+            return from_dict(Tokens, content, where)
+    return from_dict(Probe, content, where)
 
 
 def read_artifact(directory: Path, name: str) -> Artifact:
@@ -84,7 +95,7 @@ def read_artifact(directory: Path, name: str) -> Artifact:
         )
         for m in content["members"]
     )
-    probes = tuple((family, from_dict(Probe, probe, str(path))) for family, probe in content["probes"])
+    probes = tuple((family, probe_from(probe, str(path))) for family, probe in content["probes"])
     return Artifact(
         content["id"], content["title"], content["kind"], content["draw"], members, probes,
         content["options"], tuple(content["notes"]), tuple(content["variants"]),

@@ -17,26 +17,32 @@ from typing import Any
 
 from softlabels.errors import SpecError
 from softlabels.files import canonical_json, read_json, write_json
-from softlabels.grid import datasets
-from softlabels.grid.parse import from_dict
-from softlabels.grid.plan import Plan, Probe
+from softlabels.grid import corpora, datasets, transformers
+from softlabels.grid.parse import run_from
+from softlabels.grid.plan import AnyProbe, Plan, Translations
+from softlabels.grid.recipe import Augment
 from softlabels.grid.spec import (
-    Augment,
     DatasetSpec,
     Distill,
     Hard,
     LogitMatch,
+    Run,
     RunSpec,
     Smooth,
     Teacher,
+    TranslationSpec,
     UserLogits,
     UserNetwork,
+    cache_kind,
+    dataset_name,
     teacher_of,
     to_dict,
 )
+from softlabels.grid.translation import CorpusSpec
 from softlabels.versions import code_version
 
 BYTES_PER_LOGIT = 2  # fp16
+TRANSLATION_STAGES = ("corpora", "translation")
 
 
 def _hash8(value: Any) -> str:
@@ -55,27 +61,30 @@ def _short(number: float) -> str:
 
 
 @functools.cache
-def run_id(spec: RunSpec) -> str:
+def run_id(spec: Run) -> str:
     """The name of a run: equal specs and equal code give equal names, in every scale."""
-    stages = ["data", "models", "training", *(["cache"] if teacher_of(spec) else [])]
+    if isinstance(spec, TranslationSpec):
+        stages = list(TRANSLATION_STAGES)
+    else:
+        stages = ["data", "models", "training", *(["cache"] if teacher_of(spec) else [])]
     content = _canonical(spec, versions=True) | {"code": {stage: code_version(stage) for stage in stages}}
     parts = (_dataset_slug(spec.dataset), _model_slug(spec.model.name), _targets_slug(spec.targets))
     return ".".join((*parts, _hash8(content)))
 
 
 @functools.cache
-def spec_digest(spec: RunSpec) -> str:
+def spec_digest(spec: Run) -> str:
     """Hex SHA-256 of what was asked, whatever code answered: tells runs made by older code."""
     return hashlib.sha256(canonical_json(_canonical(spec, versions=False)).encode()).hexdigest()
 
 
-def _canonical(spec: RunSpec, versions: bool) -> dict[str, Any]:
+def _canonical(spec: Run, versions: bool) -> dict[str, Any]:
     result: dict[str, Any] = to_dict(spec)
-    result["dataset"] = datasets.identity_of(spec.dataset)
+    result["dataset"] = _data_identity(spec.dataset)
     teacher = teacher_of(spec)
     if teacher is not None:
         run: Any = to_dict(teacher.run)
-        if isinstance(teacher.run, RunSpec):
+        if isinstance(teacher.run, Run):
             run = run_id(teacher.run) if versions else spec_digest(teacher.run)
         else:
             # Where the user keeps a file does not matter, only what is in it.
@@ -84,8 +93,12 @@ def _canonical(spec: RunSpec, versions: bool) -> dict[str, Any]:
     return result
 
 
-def _dataset_slug(dataset: DatasetSpec) -> str:
-    return _slug(Path(dataset.path).name if dataset.path else dataset.name)
+def _data_identity(dataset: DatasetSpec | CorpusSpec) -> dict[str, Any]:
+    return corpora.identity_of(dataset) if isinstance(dataset, CorpusSpec) else datasets.identity_of(dataset)
+
+
+def _dataset_slug(dataset: DatasetSpec | CorpusSpec) -> str:
+    return _slug(dataset_name(dataset))
 
 
 def _model_slug(name: str) -> str:
@@ -98,9 +111,10 @@ def _targets_slug(targets: Any) -> str:
             return "hard"
         case Smooth(alpha=alpha, over=over):
             return f"ls{_short(alpha)}" + ("" if over == "all" else f"-{over}")
-        case Distill(teacher=teacher, temperature=T, beta=beta):
+        case Distill(teacher=teacher, temperature=T, beta=beta, cache=cache, top_k=k):
             weight = "" if beta == 1 else f"b{_short(beta)}-"
-            return f"kd-T{_short(T)}-{weight}{_teacher_slug(teacher)}"
+            truncated = f"{cache.removeprefix('topk_')}{k}-" if k else ""
+            return f"kd-T{_short(T)}-{weight}{truncated}{_teacher_slug(teacher)}"
         case LogitMatch(teacher=teacher, beta=beta):
             return f"match-b{_short(beta)}-{_teacher_slug(teacher)}"
     raise TypeError(f"no slug for targets {targets!r}")
@@ -123,47 +137,48 @@ def _teacher_slug(teacher: Teacher) -> str:
 
 
 @functools.cache
-def dataset_id(spec: DatasetSpec) -> str:
+def dataset_id(spec: DatasetSpec | CorpusSpec) -> str:
     """The name of the prepared data."""
-    content = {"dataset": datasets.identity_of(spec), "code": code_version("data")}
+    stage = "corpora" if isinstance(spec, CorpusSpec) else "data"
+    content = {"dataset": _data_identity(spec), "code": code_version(stage)}
     return f"{_dataset_slug(spec)}.{_hash8(content)}"
 
 
 def teacher_id(teacher: Teacher) -> str:
     """The name of a teacher: its run id, or for files of the user's own a name of their content."""
-    if isinstance(teacher.run, RunSpec):
+    if isinstance(teacher.run, Run):
         return run_id(teacher.run)
     return f"{_teacher_slug(teacher)}.{teacher.run.sha256[:8]}"
 
 
 @dataclass(frozen=True)
 class CacheNeed:
-    """The logits that a distilling run reads: of one teacher on `views` pictures of every training image."""
+    """What a distilling run reads of its teacher: a row for each view of every training image, or for each token."""
 
     id: str
+    student: Run
+    """A run that reads it; what the rows depend on is equal for all that share it."""
     teacher: Teacher
-    dataset: DatasetSpec
-    augment: Augment
-    """The student's: the cached logits belong to the pictures that the student sees."""
-    views: int
     kind: str
+    views: int
+    """Of each image; 1 for text."""
     rows: int
-    """N training images."""
-    num_classes: int
-    """K."""
+    """N training images, or target tokens."""
+    row_bytes: float
+    fixed_bytes: int = 0
 
     @property
     def bytes(self) -> int:
-        """Size of one seed: views · N · K fp16 numbers."""
-        return self.views * self.rows * self.num_classes * BYTES_PER_LOGIT
+        """Size of one seed."""
+        return int(self.views * self.rows * self.row_bytes) + self.fixed_bytes
 
     def seed(self, student_seed: int) -> int:
         """The seed whose teacher, and whose stream of views, a student of this seed uses."""
         return self.teacher.seed_for(student_seed)
 
 
-def cache_id(teacher: Teacher, dataset: DatasetSpec, augment: Augment, views: int, kind: str) -> str:
-    """The name of a cache: `<teacher>.<checkpoint>-v<views>.<hash8>`; equal for all students that can share it."""
+def _image_cache_id(teacher: Teacher, dataset: DatasetSpec, augment: Augment, views: int, kind: str) -> str:
+    """`<teacher>.<checkpoint>-v<views>.<hash8>`; equal for all students that can share it."""
     content: dict[str, Any] = {
         "teacher": teacher_id(teacher),
         "checkpoint": teacher.checkpoint,
@@ -173,20 +188,26 @@ def cache_id(teacher: Teacher, dataset: DatasetSpec, augment: Augment, views: in
         "kind": kind,
         "code": {stage: code_version(stage) for stage in ("data", "models", "training", "cache")},
     }
-    if not isinstance(teacher.run, RunSpec):
+    if not isinstance(teacher.run, Run):
         content["own"] = {k: v for k, v in to_dict(teacher.run).items() if k not in ("weights", "logits")}
     return f"{teacher_id(teacher)}.{teacher.checkpoint.replace(':', '')}-v{views}.{_hash8(content)}"
 
 
 @functools.cache
-def needed_cache(run: RunSpec) -> CacheNeed | None:
+def needed_cache(run: Run) -> CacheNeed | None:
     """The cache of a distilling run; None without a teacher or where the teacher runs online.
 
     `views: all` is one view per epoch that the student begins; one where augmentation leaves the pictures alone.
     """
-    targets = run.targets
-    if not isinstance(targets, Distill | LogitMatch) or targets.cache == "online":
+    kind = cache_kind(run)
+    if kind is None or kind == "online":
         return None
+    return _text_cache(run, kind) if isinstance(run, TranslationSpec) else _image_cache(run, kind)
+
+
+def _image_cache(run: RunSpec, kind: str) -> CacheNeed:
+    targets = run.targets
+    assert isinstance(targets, Distill | LogitMatch)
     rows = datasets.sizes(run.dataset)["train"]
     if rows is None:
         raise SpecError(
@@ -197,21 +218,52 @@ def needed_cache(run: RunSpec) -> CacheNeed | None:
     views = run.recipe.num_epochs(rows) if augment.random else 1
     if targets.views != "all":
         views = min(views, targets.views)
+    name = _image_cache_id(targets.teacher, run.dataset, augment, views, kind)
+    row_bytes = datasets.info(run.dataset).num_classes * BYTES_PER_LOGIT
+    return CacheNeed(name, run, targets.teacher, kind, views, rows, row_bytes)
+
+
+def _text_cache(run: TranslationSpec, kind: str) -> CacheNeed:
+    """`<teacher>.<checkpoint>-<kind>.<hash8>`. The log-normaliser of `topk_lse` belongs to one T, all else to none."""
+    targets = run.targets
+    assert isinstance(targets, Distill)
+    assert isinstance(targets.teacher.run, TranslationSpec)
+    rows = corpora.tokens(run.dataset)["train"]
+    if rows is None:
+        raise SpecError(
+            "dataset.train_tokens is needed to distil on text of your own: declare the tokens of its training part, "
+            "at least as many as there are (softlabels data counts them)"
+        )
+    V, k = corpora.vocabulary(run.dataset), targets.top_k
+    width = transformers.options(targets.teacher.run.model)["dim"]
+    content = {
+        "teacher": teacher_id(targets.teacher),
+        "checkpoint": targets.teacher.checkpoint,
+        "kind": kind,
+        "k": k,
+        "temperature": targets.temperature if kind == "topk_lse" else None,
+        "code": {stage: code_version(stage) for stage in TRANSLATION_STAGES},
+    }
+    label = kind if k is None else f"{kind}{k}"
+    name = f"{teacher_id(targets.teacher)}.{targets.teacher.checkpoint}-{label}.{_hash8(content)}"
+    each = {"features": 2 * width, "dense": 2 * V, "topk_drop": 0, "topk_lse": 4}[kind]
+    if k is not None:
+        each += k * (BYTES_PER_LOGIT + index_bytes(V))
+    sentences = 16 * (corpora.pairs(run.dataset) or rows // 20)  # offsets and hashes
     return CacheNeed(
-        cache_id(targets.teacher, run.dataset, augment, views, targets.cache),
-        targets.teacher,
-        run.dataset,
-        augment,
-        views,
-        targets.cache,
-        rows,
-        datasets.info(run.dataset).num_classes,
+        name, run, targets.teacher, kind, 1, rows, each, sentences + (4 * V * width if kind == "features" else 0)
     )
 
 
-def probe_id(probe: Probe) -> str:
-    """The name of a probe's file: `<split>-<what>.<hash8>`."""
-    return f"{probe.split}-{probe.what}.{_hash8(to_dict(probe))}"
+def index_bytes(vocabulary: int) -> int:
+    """Bytes of the number of a type."""
+    return 2 if vocabulary <= 1 << 16 else 4
+
+
+def probe_id(probe: AnyProbe) -> str:
+    """The name of a probe's file: `<split>-<what>.<hash8>`; translations say T and the checkpoint."""
+    detail = f"-T{_short(probe.temperature)}-{probe.checkpoint}" if isinstance(probe, Translations) else ""
+    return f"{probe.split}{detail}-{probe.what}.{_hash8(to_dict(probe))}"
 
 
 # ---------------------------------------------------------------- spec files
@@ -226,7 +278,7 @@ def write_spec_files(plan: Plan, directory: Path) -> None:
             write_json(path, content)
 
 
-def read_spec(path: Path) -> RunSpec:
+def read_spec(path: Path) -> Run:
     """The spec in a file of `write_spec_files`.
 
     Raises:
@@ -235,7 +287,7 @@ def read_spec(path: Path) -> RunSpec:
     content = read_json(path)
     if not isinstance(content, dict) or "spec" not in content:
         raise SpecError(f"{path} is no spec of a run; delete it and run snakemake again")
-    spec = from_dict(RunSpec, content["spec"], f"{path}: spec")
+    spec = run_from(content["spec"], f"{path}: spec")
     if run_id(spec) != path.stem:
         raise SpecError(
             f"{path} was made by other code versions (its spec is now {run_id(spec)}); "

@@ -14,31 +14,30 @@ from typing import NamedTuple
 from softlabels.grid.costs import caching_flops, needed_caches, probe_flops, training_flops
 from softlabels.grid.expand import chain
 from softlabels.grid.identity import CacheNeed, dataset_id, needed_cache, probe_id, run_id
-from softlabels.grid.plan import Plan, Probe
-from softlabels.grid.spec import RunSpec, teacher_of
+from softlabels.grid.plan import AnyProbe, Plan, Translations
+from softlabels.grid.spec import Run, teacher_of
 from softlabels.layout import Layout
 
 
 class Member(NamedTuple):
     """One thing that a job makes, and its file."""
 
-    run: RunSpec
+    run: Run
     """The run that is trained or asked; of a cache, a student that reads it."""
     seed: int
     """Of a cache, the seed of the teacher."""
-    makes: CacheNeed | Probe | None
+    makes: CacheNeed | AnyProbe | None
     """None: the training itself."""
     output: Path
 
     @property
     def flops(self) -> float | None:
         """Floating-point operations; None where a network or the number of images is unknown."""
-        match self.makes:
-            case CacheNeed():
-                return caching_flops(self.makes)
-            case Probe():
-                return probe_flops(self.run, self.makes)
-        return training_flops(self.run)
+        if self.makes is None:
+            return training_flops(self.run)
+        if isinstance(self.makes, CacheNeed):
+            return caching_flops(self.makes)
+        return probe_flops(self.run, self.makes)
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Pack:
     """What one job makes, one after another, and the files that it reads."""
 
     kind: str
-    """`train`, `write_caches` or `evaluate`."""
+    """`train`, `write_caches`, `evaluate` or `translate`."""
     name: str
     members: tuple[Member, ...]
     inputs: tuple[Path, ...]
@@ -71,10 +70,10 @@ class Block(NamedTuple):
     """By FLOPs; of something unknown, all that a pack may take."""
 
 
-def generation(spec: RunSpec) -> int:
+def generation(spec: Run) -> int:
     """0 for a network trained on labels or by a teacher of the user's own, else one more than its teacher."""
     teacher = teacher_of(spec)
-    if teacher is None or not isinstance(teacher.run, RunSpec):
+    if teacher is None or not isinstance(teacher.run, Run):
         return 0
     return generation(teacher.run) + 1
 
@@ -105,7 +104,7 @@ def cache_packs(plan: Plan, layout: Layout) -> list[Pack]:
         student, each = students[name], _minutes(caching_flops(need), plan)
         for seeds in _affordable(all_seeds, each, plan):
             inputs = [_manifest(student, layout)]
-            if isinstance(need.teacher.run, RunSpec):
+            if isinstance(need.teacher.run, Run):
                 inputs += [layout.run(run_id(need.teacher.run), seed) / "run.json" for seed in seeds]
             members = [Member(student, seed, need, layout.cache(name, seed) / "manifest.json") for seed in seeds]
             found.append(Block(members, inputs, each * len(seeds)))
@@ -113,10 +112,21 @@ def cache_packs(plan: Plan, layout: Layout) -> list[Pack]:
 
 
 def probe_packs(plan: Plan, layout: Layout) -> list[Pack]:
-    """Every probe of every run and seed."""
-    asked: dict[tuple[str, tuple[int, ...]], dict[str, Probe]] = {}
+    """Every probe of every run and seed but for translations."""
+    return _asking("evaluate", plan, layout)
+
+
+def translation_packs(plan: Plan, layout: Layout) -> list[Pack]:
+    """Every split that some run translates, at every temperature."""
+    return _asking("translate", plan, layout)
+
+
+def _asking(kind: str, plan: Plan, layout: Layout) -> list[Pack]:
+    asked: dict[tuple[str, tuple[int, ...]], dict[str, AnyProbe]] = {}
     for artifact in plan.artifacts.values():
         for family, probe in artifact.probes:
+            if isinstance(probe, Translations) != (kind == "translate"):
+                continue
             for member in artifact.family(family):
                 for seeds in blocks(member.seeds, plan.block):
                     asked.setdefault((run_id(member.run), seeds), {})[probe_id(probe)] = probe
@@ -132,7 +142,7 @@ def probe_packs(plan: Plan, layout: Layout) -> list[Pack]:
                 for seed in seeds
             ]
             found.append(Block(members, inputs, each * len(seeds)))
-    return _packed("evaluate", found, plan)
+    return _packed(kind, found, plan)
 
 
 def _minutes(flops: float | None, plan: Plan) -> float:
@@ -191,16 +201,16 @@ def _asked(plan: Plan) -> dict[str, frozenset[str]]:
     return {run: frozenset(artifacts) for run, artifacts in asked.items()}
 
 
-def _manifest(spec: RunSpec, layout: Layout) -> Path:
+def _manifest(spec: Run, layout: Layout) -> Path:
     return layout.data(dataset_id(spec.dataset)) / "manifest.json"
 
 
-def _read_by(spec: RunSpec, seeds: Iterable[int], layout: Layout) -> list[Path]:
+def _read_by(spec: Run, seeds: Iterable[int], layout: Layout) -> list[Path]:
     """What training these seeds reads: the data, and the caches or the online teachers' records."""
     need, teacher = needed_cache(spec), teacher_of(spec)
     if need is not None:
         logits = [layout.cache(need.id, need.seed(seed)) / "manifest.json" for seed in seeds]
-    elif teacher is not None and isinstance(teacher.run, RunSpec):
+    elif teacher is not None and isinstance(teacher.run, Run):
         logits = [layout.run(run_id(teacher.run), teacher.seed_for(seed)) / "run.json" for seed in seeds]
     else:
         logits = []

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from softlabels.errors import SpecError
-from softlabels.grid.spec import UserLogits, UserNetwork
+from softlabels.grid.spec import Run, RunSpec, TranslationSpec, UserLogits, UserNetwork
 
 T = TypeVar("T")
 
@@ -26,6 +26,12 @@ def from_dict(cls: type[T], value: Any, where: str) -> T:
         SpecError: one sentence that names file and key and lists what is allowed there.
     """
     return typing.cast(T, _dataclass(cls, value, where))
+
+
+def run_from(value: Any, where: str) -> Run:
+    """The spec of a run of either task (raises as `from_dict`)."""
+    is_translation = isinstance(value, Mapping) and value.get("task") == "translation"
+    return from_dict(TranslationSpec, value, where) if is_translation else from_dict(RunSpec, value, where)
 
 
 def key(where: str, name: str) -> str:
@@ -119,6 +125,8 @@ def _member(classes: tuple[Any, ...], value: Mapping[str, Any], where: str) -> t
         return UserNetwork
     if "logits" in value:
         return UserLogits
+    if value.get("task") == "translation":
+        return TranslationSpec
     return typing.cast(type, classes[0])
 
 

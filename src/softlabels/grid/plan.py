@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from softlabels.errors import SpecError
-from softlabels.grid.spec import RunSpec
+from softlabels.errors import SpecError, require
+from softlabels.grid.spec import Run
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,74 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class Translations:
+    """What a translation network makes of the source sentences of a split: fairseq's beam search.
+
+    The file (`Layout.probe`) is JSON with the keys of `softlabels.metrics.translation.TranslationFile`.
+    """
+
+    what: Literal["translations"]
+    split: Literal["val", "test"] = "test"
+    temperature: float = 1.0
+    """T that divides the logits before each step's log-softmax."""
+    checkpoint: Literal["last", "best"] = "last"
+    beam: int = 4
+    lenpen: float = 1.0
+    """Exponent of the length that a hypothesis' log-probability is divided by."""
+    max_len_a: float = 0.0
+    """A hypothesis has at most max_len_a · (source tokens) + max_len_b tokens."""
+    max_len_b: int = 200
+    sentences: int | None = None
+    """The first so many of the split; None: all."""
+
+    def __post_init__(self) -> None:
+        require(self.temperature > 0, f"temperature must be > 0, not {self.temperature}")
+        require(self.beam > 0 and self.max_len_b > 0, "beam and max_len_b must be > 0")
+        require(self.sentences is None or self.sentences > 0, f"sentences must be > 0, not {self.sentences}")
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Penultimate activations of a translation network that predicts the tokens of chosen sentences from their prefix.
+
+    The file (`Layout.probe`) is safetensors. Without `tokens`, as one split of a run's `features.safetensors`:
+    `<split>/labels [M]`, `<split>/sentences [M]`, `<split>/last [M, d]`, `output/last [V, d]`. With `tokens` it has the form
+    of `Probe` with `what: features`: labels (0, 1, … in the order of `tokens`), ids (sentence), `features/last [M, 1, d]`,
+    `head.weight/last [len(tokens), d]` and `head.bias/last` (zeros: the output layer has none).
+    """
+
+    what: Literal["tokens"]
+    split: Literal["train", "val", "test"] = "train"
+    sentences: int | None = None
+    """The first so many of the split; None: all."""
+    tokens: tuple[str, ...] = ()
+    """Only where one of these types of the target vocabulary is the next token; none: everywhere."""
+    per_token: int | None = None
+    """The first so many places of each of `tokens`; None: all."""
+
+    def __post_init__(self) -> None:
+        require(len(set(self.tokens)) == len(self.tokens), "tokens must differ from one another")
+        require(self.per_token is None or bool(self.tokens), "per_token has no effect without tokens")
+        for name in ("sentences", "per_token"):
+            value = getattr(self, name)
+            require(value is None or value > 0, f"{name} must be > 0, not {value}")
+
+    @property
+    def checkpoints(self) -> Literal["last"]:
+        """As `Probe.checkpoints`."""
+        return "last"
+
+
+AnyProbe = Probe | Translations | Tokens
+
+
+@dataclass(frozen=True)
 class Member:
     """A run in its place in an artifact: the family that declared it and its values on the family's axes."""
 
     family: str
     values: tuple[tuple[str, Any], ...]
-    run: RunSpec
+    run: Run
     seeds: tuple[int, ...]
     published: tuple[tuple[str, str], ...]
     """The paper's names: dataset, student, and teacher if any (what a scale may have replaced)."""
@@ -57,7 +119,7 @@ class Artifact:
     draw: str
     """Module of `softlabels.figures` that measures and draws it."""
     members: tuple[Member, ...]
-    probes: tuple[tuple[str, Probe], ...]
+    probes: tuple[tuple[str, AnyProbe], ...]
     """(family, probe): measured on every member of the family."""
     options: Mapping[str, Any]
     """What the drawing module reads: class triples, reference temperatures, …"""
@@ -127,7 +189,7 @@ class Plan:
 
     scale: str
     artifacts: Mapping[str, Artifact]
-    runs: Mapping[str, RunSpec]
+    runs: Mapping[str, Run]
     """Run id → spec, teachers included, teachers before their students."""
     seeds: Mapping[str, tuple[int, ...]]
     """Run id → every seed that some artifact or student needs."""
@@ -141,3 +203,5 @@ class Plan:
     pack_minutes: float | None = None
     """Estimated minutes beyond which a job takes no further block; None: no limit."""
     jobs: Jobs = Jobs()
+    warnings: tuple[str, ...] = ()
+    """What can be run and probably should not; said by the audit and before a workflow starts."""

@@ -18,11 +18,11 @@ from typing import Any
 
 from softlabels.errors import SoftlabelsError
 from softlabels.files import read_json
-from softlabels.grid import costs, datasets
+from softlabels.grid import corpora, costs, datasets, transformers
 from softlabels.grid.identity import BYTES_PER_LOGIT, CacheNeed, needed_cache, run_id
 from softlabels.grid.packs import Member, Pack
-from softlabels.grid.plan import Plan, Probe
-from softlabels.grid.spec import ModelSpec, RunSpec, UserLogits
+from softlabels.grid.plan import AnyProbe, Plan, Probe, Tokens, Translations
+from softlabels.grid.spec import ModelSpec, Run, RunSpec, TranslationSpec, UserLogits
 from softlabels.layout import Layout
 
 CPUS = 1  # per job: what CPU trainings promise (the same bits) holds for one thread
@@ -34,6 +34,9 @@ BASE_MB = {"cpu": 500, "gpu": 3000}  # Python with torch (340 MB seen), and with
 RESIDENT_BYTES = 8 << 30  # larger splits stay memory-mapped (training/pictures.py)
 SHARD_BYTES = 256 << 20  # of a cache, unless one view is larger (cache/writer.py)
 COPIES = 16  # of the weights: with gradients, two buffers, average and best; a checkpoint holds most of it twice more
+CHECKPOINT_COPIES = {"image": 5, "translation": 8}  # fairseq's last and previous one, each with two buffers, and the best
+LOGIT_COPIES = 6  # of a batch of tokens by V types
+ASKED_TOKENS = 4000  # of a batch outside training (translation/network.py)
 UNKNOWN_PARAMETERS = 100_000_000  # of an import path
 FEATURES = 2048  # d of penultimate layers, at most
 FLOPS_PER_ACTIVATION = 100.0  # of convolutions, at least: how many activations training keeps on a CPU
@@ -157,7 +160,7 @@ class Estimator:
         match member.makes:
             case CacheNeed():
                 return member.output.exists()
-            case Probe():
+            case Probe() | Tokens() | Translations():
                 return False
         return member.seed in self.recorded.of(run_id(member.run))
 
@@ -181,15 +184,20 @@ class Estimator:
         weights = sum(_weight_bytes(run, model) for model in _networks(member))
         match makes:
             case CacheNeed():
-                view = makes.rows * makes.num_classes
-                working = 2 * max(SHARD_BYTES, BYTES_PER_LOGIT * view) + 8 * view
-            case Probe():
+                view = math.ceil(makes.rows * makes.row_bytes)  # one view of all images
+                working = 2 * max(SHARD_BYTES, view) + 8 * (view // BYTES_PER_LOGIT)
+                if isinstance(run, TranslationSpec):
+                    working = 2 * SHARD_BYTES + _batch_bytes(run, ASKED_TOKENS)
+            case Probe() | Tokens() | Translations():
                 working = 2 * _probe_bytes(run, makes)
+                working += _batch_bytes(run, ASKED_TOKENS) if isinstance(run, TranslationSpec) else 0
             case None:
-                batch = run.recipe.micro_batch or run.recipe.batch_size
-                activations = 4 * batch * (costs.forward_flops(run) or 0.0) / FLOPS_PER_ACTIVATION
                 working = (COPIES - 1) * _weight_bytes(run, run.model)
-                working += math.ceil(activations) if self.jobs.device == "cpu" else 0
+                if isinstance(run, TranslationSpec):
+                    working += _batch_bytes(run, max(run.recipe.max_tokens, ASKED_TOKENS))
+                elif self.jobs.device == "cpu":
+                    batch = run.recipe.micro_batch or run.recipe.batch_size
+                    working += math.ceil(4 * batch * (costs.forward_flops(run) or 0.0) / FLOPS_PER_ACTIVATION)
         return base + (resident + weights + working) / 1e6
 
     def _written(self, members: list[Member]) -> int:
@@ -199,15 +207,14 @@ class Estimator:
             match makes:
                 case CacheNeed():
                     written += makes.bytes
-                case Probe():
+                case Probe() | Tokens() | Translations():
                     written += _probe_bytes(run, makes)
                 case None:
-                    sizes = datasets.sizes(run.dataset)
-                    logits = 8 * ((sizes["val"] or 0) + (sizes["test"] or 0)) * datasets.info(run.dataset).num_classes
-                    milestones = len(run.recipe.all_milestones(sizes["train"] or 1))
-                    weights = _weight_bytes(run, run.model)
-                    written += logits + weights * (2 + milestones)
-                    checkpoint = max(checkpoint, 5 * weights)
+                    weights, kept = _weight_bytes(run, run.model), 2
+                    if isinstance(run, RunSpec):
+                        kept += len(run.recipe.all_milestones(datasets.sizes(run.dataset)["train"] or 1))
+                    written += _prediction_bytes(run) + weights * kept
+                    checkpoint = max(checkpoint, CHECKPOINT_COPIES[run.task] * weights)
         return written + checkpoint
 
     def _staged(self, members: list[Member]) -> int:
@@ -235,15 +242,39 @@ def _is_small(member: Member) -> bool:
     """Whether the networks of a member, on batches as in training, stay below `SMALL_BATCH_FLOPS`."""
     run = member.run
     flops = [costs.forward_flops(run, model) for model in _networks(member)]
-    return all(f is not None and f * run.recipe.batch_size < SMALL_BATCH_FLOPS for f in flops)
+    return all(f is not None and f * costs.examples_per_step(run) < SMALL_BATCH_FLOPS for f in flops)
 
 
-def _weight_bytes(run: RunSpec, model: ModelSpec) -> int:
+def _weight_bytes(run: Run, model: ModelSpec) -> int:
     known = costs.parameters(run, model)
     return 4 * (UNKNOWN_PARAMETERS if known is None else known)
 
 
-def _probe_bytes(run: RunSpec, probe: Probe) -> int:
-    """Of one probe's file: logits, and features, in fp32 at every checkpoint."""
-    columns = datasets.info(run.dataset).num_classes + (FEATURES if probe.what == "features" else 0)
-    return 4 * columns * costs.probe_pictures(run, probe) * costs.probe_checkpoints(run, probe)
+def _prediction_bytes(run: Run) -> int:
+    """Of what a run says about validation and test, last and best: logits in fp32, or activations in fp16."""
+    sizes = costs.split_sizes(run.dataset)
+    rows = (sizes["val"] or 0) + (sizes["test"] or 0)
+    if isinstance(run, TranslationSpec):
+        width: int = transformers.options(run.model)["dim"]
+        return 4 * rows * width + 8 * corpora.vocabulary(run.dataset) * width
+    return 8 * rows * datasets.info(run.dataset).num_classes
+
+
+def _batch_bytes(run: TranslationSpec, tokens: int) -> int:
+    """Of a batch in memory: logits of V types with gradient, target and temporaries, and every layer's activations."""
+    o = transformers.options(run.model)
+    layers = 2 * int(o["layers"]) * (20 * int(o["dim"]) + 4 * int(o["ffn"]))
+    return 4 * tokens * (LOGIT_COPIES * corpora.vocabulary(run.dataset) + layers)
+
+
+def _probe_bytes(run: Run, probe: AnyProbe) -> int:
+    """Of one probe's file: logits, and features, in fp32 at every checkpoint; of translations the text."""
+    if isinstance(probe, Translations):
+        return 24 * costs.probe_rows(run, probe)
+    if isinstance(run, TranslationSpec):
+        columns = transformers.options(run.model)["dim"]
+    else:
+        assert isinstance(probe, Probe)
+        columns = datasets.info(run.dataset).num_classes + (FEATURES if probe.what == "features" else 0)
+    size: int = 4 * columns * costs.probe_rows(run, probe) * costs.probe_checkpoints(run, probe)
+    return size

@@ -12,17 +12,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
-from softlabels.errors import SpecError
-
-Rate = float
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise SpecError(message)
+from softlabels.errors import require
+from softlabels.grid.recipe import Recipe
+from softlabels.grid.translation import CorpusSpec, TranslationRecipe
 
 
 @dataclass(frozen=True)
@@ -49,21 +45,21 @@ class DatasetSpec:
 
     def __post_init__(self) -> None:
         if self.holdout is not None:
-            _require(self.holdout >= 0, f"dataset.holdout must be ≥ 0, not {self.holdout}")
-            _require(
+            require(self.holdout >= 0, f"dataset.holdout must be ≥ 0, not {self.holdout}")
+            require(
                 isinstance(self.holdout, int) or self.holdout < 1,
                 f"dataset.holdout as a fraction must be below 1, not {self.holdout}",
             )
         for name, least in (("train_limit", 1), ("train_size", 1), ("image_size", 1), ("num_classes", 2)):
             value = getattr(self, name)
-            _require(value is None or value >= least, f"dataset.{name} must be at least {least}, not {value}")
+            require(value is None or value >= least, f"dataset.{name} must be at least {least}, not {value}")
         folder_only = ("path", "sha256", "num_classes", "image_size", "train_size")
         given = [name for name in folder_only if getattr(self, name) is not None]
         if self.name == "folder":
             for name in ("path", "num_classes", "image_size"):
-                _require(name in given, f"dataset.{name} is needed for an image folder")
+                require(name in given, f"dataset.{name} is needed for an image folder")
         else:
-            _require(not given, f"dataset.{', '.join(given)}: has an effect only with name: folder")
+            require(not given, f"dataset.{', '.join(given)}: has an effect only with name: folder")
 
 
 @dataclass(frozen=True)
@@ -97,7 +93,7 @@ class Smooth:
     kind: Literal["smooth"] = "smooth"
 
     def __post_init__(self) -> None:
-        _require(0 <= self.alpha < 1, f"targets.alpha must lie in [0, 1), not {self.alpha}")
+        require(0 <= self.alpha < 1, f"targets.alpha must lie in [0, 1), not {self.alpha}")
 
 
 @dataclass(frozen=True)
@@ -122,25 +118,27 @@ class UserLogits:
 class Teacher:
     """Who teaches: another run or something of the user's own."""
 
-    run: RunSpec | UserNetwork | UserLogits
+    run: RunSpec | TranslationSpec | UserNetwork | UserLogits
     seed: Literal["same"] | int = "same"
     checkpoint: str = "last"
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             re.fullmatch(r"last|best|step:[1-9][0-9]*", self.checkpoint) is not None,
             f"teacher.checkpoint must be last, best or step:<n>, not {self.checkpoint!r}",
         )
-        if not isinstance(self.run, RunSpec):
+        if not isinstance(self.run, Run):
             # Files of the user's own know neither seeds nor checkpoints.
-            _require(
+            require(
                 self.seed == "same" and self.checkpoint == "last",
                 "teacher.seed and teacher.checkpoint have no effect on a network or logits of your own",
             )
         elif self.checkpoint.startswith("step:"):
+            require(isinstance(self.run, RunSpec), "teacher.checkpoint of a translation run must be last or best")
+            assert isinstance(self.run, RunSpec)
             step, recipe = int(self.checkpoint.removeprefix("step:")), self.run.recipe
             regular = recipe.milestone_every is not None and step % recipe.milestone_every == 0
-            _require(
+            require(
                 regular or step in recipe.milestones,
                 f"teacher.checkpoint: the teacher keeps no weights at step {step}; "
                 "add it to the milestones of its recipe",
@@ -148,7 +146,7 @@ class Teacher:
 
     def seed_for(self, student_seed: int) -> int:
         """The seed of the teacher, which also owns the stream of views; files of the user's own have none (0)."""
-        if not isinstance(self.run, RunSpec):
+        if not isinstance(self.run, Run):
             return 0
         return student_seed if self.seed == "same" else self.seed
 
@@ -176,17 +174,25 @@ class Distill:
     """Label smoothing of the hard term, spread over all K classes."""
     views: int | Literal["all"] = "all"
     """Augmented views cached per image; view = epoch mod views."""
-    cache: Literal["dense", "online"] = "dense"
+    cache: Literal["auto", "dense", "features", "topk_drop", "topk_lse", "online"] = "auto"
+    """How the teacher's logits are kept. `auto`: dense for images, features for translation; `features`: penultimate
+    activations and output matrix; `topk_drop`: the k largest, renormalised; `topk_lse`: those with the exact
+    log-normaliser at T, the rest of the mass spread evenly; `online`: not at all."""
+    top_k: int | None = None
+    """k of `topk_drop` and `topk_lse`."""
     kind: Literal["distill"] = "distill"
 
     def __post_init__(self) -> None:
-        _require(self.temperature > 0, f"targets.temperature must be > 0, not {self.temperature}")
-        _require(0 < self.beta <= 1, f"targets.beta must lie in (0, 1], not {self.beta}")
-        _require(0 <= self.hard_alpha < 1, f"targets.hard_alpha must lie in [0, 1), not {self.hard_alpha}")
-        _require(self.multiplier > 0, f"targets.multiplier must be > 0, not {self.multiplier}")
-        _require(self.hard_weight is None or self.hard_weight >= 0, "targets.hard_weight must be ≥ 0")
-        _require(self.views == "all" or self.views > 0, f"targets.views must be > 0, not {self.views}")
-        _require(
+        require(self.temperature > 0, f"targets.temperature must be > 0, not {self.temperature}")
+        require(0 < self.beta <= 1, f"targets.beta must lie in (0, 1], not {self.beta}")
+        require(0 <= self.hard_alpha < 1, f"targets.hard_alpha must lie in [0, 1), not {self.hard_alpha}")
+        require(self.multiplier > 0, f"targets.multiplier must be > 0, not {self.multiplier}")
+        require(self.hard_weight is None or self.hard_weight >= 0, "targets.hard_weight must be ≥ 0")
+        require(self.views == "all" or self.views > 0, f"targets.views must be > 0, not {self.views}")
+        truncated = self.cache in ("topk_drop", "topk_lse")
+        require(truncated == (self.top_k is not None), "targets.top_k belongs to cache: topk_drop or topk_lse, and they need it")
+        require(self.top_k is None or self.top_k > 0, f"targets.top_k must be > 0, not {self.top_k}")
+        require(
             self.hard_alpha == 0 or self.weight_of_hard > 0,
             "targets.hard_alpha has no effect where the hard term has weight 0",
         )
@@ -212,181 +218,16 @@ class LogitMatch:
     kind: Literal["logit_match"] = "logit_match"
 
     def __post_init__(self) -> None:
-        _require(0 < self.beta <= 1, f"targets.beta must lie in (0, 1], not {self.beta}")
-        _require(self.views == "all" or self.views > 0, f"targets.views must be > 0, not {self.views}")
+        require(0 < self.beta <= 1, f"targets.beta must lie in (0, 1], not {self.beta}")
+        require(self.views == "all" or self.views > 0, f"targets.views must be > 0, not {self.views}")
 
 
 Targets = Hard | Smooth | Distill | LogitMatch
 
 
 @dataclass(frozen=True)
-class ParameterGroup:
-    """Parameters whose name matches `parameters` (a regular expression) and what differs for them."""
-
-    parameters: str
-    lr_factor: float = 1.0
-    weight_decay: float | None = None
-
-    def __post_init__(self) -> None:
-        try:
-            re.compile(self.parameters)
-        except re.error as error:
-            raise SpecError(f"optimiser.groups.parameters: {self.parameters!r} is no pattern ({error})") from None
-        _require(self.lr_factor > 0, "optimiser.groups.lr_factor must be > 0")
-
-
-@dataclass(frozen=True)
-class Optimiser:
-    """SGD (v ← μ·v + (1 − dampening)·g) or Adam. Weight decay is ½·wd·‖w‖² in the loss, unscaled by `loss_scale`."""
-
-    lr: Rate
-    name: Literal["sgd", "adam"] = "sgd"
-    momentum: float = 0.0
-    dampening: float = 0.0
-    nesterov: bool = False
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 0.0
-    groups: tuple[ParameterGroup, ...] = ()
-
-    def __post_init__(self) -> None:
-        _require(self.lr > 0, f"optimiser.lr must be > 0, not {self.lr}")
-        _require(0 <= self.momentum < 1, f"optimiser.momentum must lie in [0, 1), not {self.momentum}")
-        _require(self.weight_decay >= 0, "optimiser.weight_decay must be ≥ 0")
-        if self.name == "adam":
-            _require(
-                self.momentum == 0 and self.dampening == 0 and not self.nesterov,
-                "optimiser.momentum, dampening and nesterov have no effect with adam",
-            )
-        else:
-            _require(self.betas == (0.9, 0.999), "optimiser.betas has no effect with sgd")
-            _require(
-                self.momentum > 0 or (self.dampening == 0 and not self.nesterov),
-                "optimiser.dampening and nesterov have no effect without momentum",
-            )
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Learning-rate factor at each step: `steps` (×factor at each boundary), `linear` or `cosine` to 0,
-    `exponential` (×factor after every fraction `every` of the run), `constant`; a linear warm-up comes first."""
-
-    kind: Literal["constant", "steps", "linear", "cosine", "exponential"] = "constant"
-    boundaries: tuple[float, ...] = ()
-    """Fractions of the whole run (below 1), as 0.5; so a scale that shortens a run keeps its shape."""
-    factor: float | None = None
-    every: float | None = None
-    """Exponential only: fraction of the run after which the rate is multiplied once."""
-    warmup: float = 0.0
-    """Fraction of the run."""
-
-    def __post_init__(self) -> None:
-        _require(all(0 < b < 1 for b in self.boundaries), "schedule.boundaries are fractions of the run in (0, 1)")
-        _require(0 <= self.warmup < 1, "schedule.warmup is a fraction of the run in [0, 1)")
-        needs = {"steps": {"boundaries", "factor"}, "exponential": {"factor", "every"}}.get(self.kind, set())
-        for name in ("boundaries", "factor", "every"):
-            given = getattr(self, name) not in (None, ())
-            _require(given or name not in needs, f"schedule.{name} is needed with kind: {self.kind}")
-            _require(not given or name in needs, f"schedule.{name} has no effect with kind: {self.kind}")
-
-
-@dataclass(frozen=True)
-class Augment:
-    """Random picture changes, in this order: pad and crop or shift, flip, brightness, contrast.
-
-    `pad`: zero padding before a random crop back to size; `crop`: random crop to this side
-    (evaluation: centre crop); `shift`: whole-pixel shifts in ±shift, zero fill (the same operation as
-    `pad`, kept apart because the papers name it so).
-    """
-
-    pad: int = 0
-    crop: int | None = None
-    shift: int = 0
-    flip: bool = False
-    brightness: float = 0.0
-    """Maximal change on the 0–255 scale."""
-    contrast: tuple[float, float] | None = None
-
-    def __post_init__(self) -> None:
-        _require(min(self.pad, self.shift) >= 0, "augment.pad and augment.shift must be ≥ 0")
-        _require(self.pad == 0 or self.shift == 0, "augment.pad and augment.shift are one operation: give one")
-        _require(self.crop is None or self.crop > 0, "augment.crop must be > 0")
-        _require(self.brightness >= 0, "augment.brightness must be ≥ 0")
-        _require(self.contrast is None or self.contrast[0] <= self.contrast[1], "augment.contrast is [low, high]")
-
-    @property
-    def random(self) -> bool:
-        """Whether two views of a picture can differ."""
-        return self != Augment()
-
-
-@dataclass(frozen=True)
-class Precision:
-    """Arithmetic, fixed per recipe and never chosen by the device."""
-
-    autocast: Literal["none", "bf16"] = "none"
-    channels_last: bool = False
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained. Exactly one of `steps` and `epochs` is given."""
-
-    batch_size: int
-    optimiser: Optimiser
-    steps: int | None = None
-    epochs: float | None = None
-    schedule: Schedule = field(default_factory=Schedule)
-    micro_batch: int | None = None
-    """Gradient accumulation: at most this many examples on the device at once."""
-    loss_scale: float = 1.0
-    """Müller A.1: the cross-entropy term times 3; weight decay and clipping are not scaled with it."""
-    clip_norm: float | None = None
-    ema: float | None = None
-    """Decay of the exponential moving average of the weights; evaluated in place of them."""
-    augment: Augment = field(default_factory=Augment)
-    normalise: Literal["none", "dataset", "per_image"] = "none"
-    eval_every: float = 0.1
-    """Fraction of the run between two validations (for `best`); the last step is always one."""
-    milestones: tuple[int, ...] = ()
-    """Steps at which weights are kept (0: at initialisation)."""
-    milestone_every: int | None = None
-    """Keep weights every so many steps, from 0 to the last."""
-    precision: Precision = field(default_factory=Precision)
-
-    def __post_init__(self) -> None:
-        _require((self.steps is None) != (self.epochs is None), "recipe: give one of steps and epochs")
-        _require(self.steps is None or self.steps > 0, "recipe.steps must be > 0")
-        _require(self.epochs is None or self.epochs > 0, "recipe.epochs must be > 0")
-        _require(self.batch_size > 0, "recipe.batch_size must be > 0")
-        if self.micro_batch is not None:
-            _require(0 < self.micro_batch < self.batch_size, "recipe.micro_batch must lie in (0, batch_size)")
-        _require(self.loss_scale > 0, "recipe.loss_scale must be > 0")
-        _require(self.clip_norm is None or self.clip_norm > 0, "recipe.clip_norm must be > 0")
-        _require(self.ema is None or 0 < self.ema < 1, "recipe.ema must lie in (0, 1)")
-        _require(0 < self.eval_every <= 1, "recipe.eval_every is a fraction of the run in (0, 1]")
-        _require(self.milestone_every is None or self.milestone_every > 0, "recipe.milestone_every must be > 0")
-
-    def num_steps(self, num_train: int) -> int:
-        """Optimiser steps: batches are cut from an endless stream of shuffled epochs of N examples."""
-        if self.steps is not None:
-            return self.steps
-        assert self.epochs is not None
-        return max(1, round(self.epochs * num_train / self.batch_size))
-
-    def num_epochs(self, num_train: int) -> int:
-        """Passes over the training set that are begun."""
-        return -(-self.num_steps(num_train) * self.batch_size // num_train)
-
-    def all_milestones(self, num_train: int) -> tuple[int, ...]:
-        """Every step at which weights are kept, in order."""
-        steps = self.num_steps(num_train)
-        regular = range(0, steps + 1, self.milestone_every) if self.milestone_every else ()
-        return tuple(sorted({*self.milestones, *regular}))
-
-
-@dataclass(frozen=True)
 class RunSpec:
-    """One network trained on one kind of target; seeds are not part of it."""
+    """One image network trained on one kind of target; seeds are not part of it."""
 
     dataset: DatasetSpec
     model: ModelSpec
@@ -395,28 +236,80 @@ class RunSpec:
     task: Literal["image"] = "image"
 
     def __post_init__(self) -> None:
-        if self.targets == Smooth(alpha=0.0) or self.targets == Smooth(alpha=0.0, over="others"):
-            object.__setattr__(self, "targets", Hard())
+        _settle(self, "dense", ("dense", "online"))
         teacher = teacher_of(self)
+        require(teacher is None or not isinstance(teacher.run, TranslationSpec), "a translation run teaches no images")
         if teacher is not None and isinstance(teacher.run, RunSpec):
-            _require(
+            require(
                 teacher.run.dataset == self.dataset,
                 "teacher and student must be trained on the same data set and split",
             )
-            _require(
+            require(
                 teacher.run.recipe.augment.crop == self.recipe.augment.crop,
                 "recipe.augment.crop of teacher and student must be equal: both look at the same picture",
             )
         if teacher is not None and isinstance(teacher.run, UserLogits):
-            _require(
-                not self.recipe.augment.random and self.targets.cache == "dense",  # type: ignore[union-attr]
+            require(
+                not self.recipe.augment.random and self.targets.cache != "online",  # type: ignore[union-attr]
                 "logits of your own belong to the unchanged images: the student's recipe must have no augment",
             )
 
 
-def teacher_of(run: RunSpec) -> Teacher | None:
+@dataclass(frozen=True)
+class TranslationSpec:
+    """One translation network trained by fairseq on one kind of target; seeds are not part of it."""
+
+    dataset: CorpusSpec
+    model: ModelSpec
+    targets: Hard | Smooth | Distill
+    recipe: TranslationRecipe
+    task: Literal["translation"]
+
+    def __post_init__(self) -> None:
+        _settle(self, "features", ("features", "dense", "topk_drop", "topk_lse", "online"))
+        if isinstance(self.targets, Distill):
+            require(self.targets.views == "all", "targets.views has no effect on a translation run")
+            require(self.targets.form == "kl", "targets.form of a translation run is kl")
+            taught_by = self.targets.teacher.run
+            require(isinstance(taught_by, TranslationSpec), "the teacher of a translation run is a translation run")
+            assert isinstance(taught_by, TranslationSpec)
+            require(taught_by.dataset == self.dataset, "teacher and student must be trained on the same corpus")
+
+
+Run = RunSpec | TranslationSpec
+
+
+def _settle(run: Run, default_cache: str, caches: tuple[str, ...]) -> None:
+    """Make equal trainings equal specs, and refuse a cache that the task does not have."""
+    targets = run.targets
+    if targets == Smooth(alpha=0.0) or targets == Smooth(alpha=0.0, over="others"):
+        object.__setattr__(run, "targets", Hard())
+    if isinstance(targets, Distill):
+        if targets.cache == default_cache:
+            object.__setattr__(run, "targets", dataclasses.replace(targets, cache="auto"))
+        require(
+            targets.cache in ("auto", *caches),
+            f"targets.cache of a {run.task} run is one of {', '.join(caches)}, not {targets.cache}",
+        )
+
+
+def cache_kind(run: Run) -> str | None:
+    """How the logits of a run's teacher are kept; None without a teacher."""
+    if not isinstance(run.targets, Distill | LogitMatch):
+        return None
+    if run.targets.cache != "auto":
+        return run.targets.cache
+    return "dense" if isinstance(run, RunSpec) else "features"
+
+
+def teacher_of(run: Run) -> Teacher | None:
     """The teacher of a distilling run, else None."""
     return getattr(run.targets, "teacher", None)
+
+
+def dataset_name(dataset: DatasetSpec | CorpusSpec) -> str:
+    """The name of a data set, of an image folder its last part."""
+    return Path(dataset.path).name if isinstance(dataset, DatasetSpec) and dataset.path else dataset.name
 
 
 def to_dict(value: Any) -> Any:

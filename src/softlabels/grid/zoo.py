@@ -68,16 +68,16 @@ def _or_none(kind: Kind) -> Kind:
     return Kind(f"{kind.words}, or null", lambda value: value is None or kind.accepts(value))
 
 
-_SIZE = Kind("a whole number > 0", _is_size)
+SIZE = Kind("a whole number > 0", _is_size)
 _STD = Kind("a number > 0", lambda value: _is_number(value) and value > 0)
-_FRACTION = Kind("a number in [0, 1)", lambda value: _is_number(value) and 0 <= value < 1)
+FRACTION = Kind("a number in [0, 1)", lambda value: _is_number(value) and 0 <= value < 1)
 _DEPTH = Kind("6n + 2 (8, 14, 20, … 56)", lambda value: _is_size(value) and value >= 8 and value % 6 == 2)
 
 _STEM = Option(_choice("imagenet", "cifar"), "imagenet", "cifar: the first two halvings left out, for small images")
 
 
 def _dropout(default: float, where: str) -> Option:
-    return Option(_FRACTION, default, f"probability of dropping an activation {where}")
+    return Option(FRACTION, default, f"probability of dropping an activation {where}")
 
 
 def _init_std(default: float | None) -> Option:
@@ -89,7 +89,7 @@ def _init_std(default: float | None) -> Option:
 
 
 def _stochastic_depth(default: float) -> Option:
-    return Option(_FRACTION, default, "probability of skipping the last residual branch, linear over the depth")
+    return Option(FRACTION, default, "probability of skipping the last residual branch, linear over the depth")
 
 
 _AFTER_HIDDEN = "after each hidden ReLU (kept ones scaled up)"
@@ -117,7 +117,7 @@ MODELS: dict[str, ModelInfo] = {
         "3×3 convolutions with batch norm and 2×2 pooling, then one hidden layer; for 8 to 32 px on a CPU",
         {
             "widths": Option(_sizes(1), (16, 32), "channels of each convolution; each halves the side"),
-            "hidden": Option(_SIZE, 64, "units of the hidden layer"),
+            "hidden": Option(SIZE, 64, "units of the hidden layer"),
         },
     ),
     "alexnet": ModelInfo("the CIFAR network of the TensorFlow tutorial, called AlexNet by Müller et al. (A.1)"),
@@ -152,22 +152,24 @@ MODELS: dict[str, ModelInfo] = {
 }
 
 
-def check_options(name: str, options: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
-    """Refuse a network that is not in the zoo, or an option that it does not have or cannot take.
+def check_options(
+    name: str,
+    options: Mapping[str, Any] | Iterable[tuple[str, Any]],
+    networks: Mapping[str, ModelInfo] = MODELS,
+) -> None:
+    """Refuse a network that is not among `networks`, or an option that it does not have or cannot take.
 
-    An import path (`package.module:factory`) is let through: only its import can tell.
+    An import path (`package.module:factory`) is let through where images are classified: only its import can tell.
 
     Raises:
         SpecError: naming the network or option and what it may be.
     """
-    if ":" in name:
+    if ":" in name and networks is MODELS:
         return
-    info = MODELS.get(name)
+    info = networks.get(name)
     if info is None:
-        raise SpecError(
-            f"model.name: {name!r} is unknown; choose one of {', '.join(MODELS)}, "
-            "or an import path package.module:factory"
-        )
+        own = ", or an import path package.module:factory" if networks is MODELS else ""
+        raise SpecError(f"model.name: {name!r} is unknown; choose one of {', '.join(networks)}{own}")
     for key, value in dict(options).items():
         option = info.options.get(key)
         if option is None:
@@ -177,14 +179,14 @@ def check_options(name: str, options: Mapping[str, Any] | Iterable[tuple[str, An
             raise SpecError(f"model.options.{key} of {name} must be {option.kind.words}, not {value!r}")
 
 
-def with_defaults(model: ModelSpec) -> dict[str, Any]:
-    """Every option of a zoo network, given or default.
+def with_defaults(model: ModelSpec, networks: Mapping[str, ModelInfo] = MODELS) -> dict[str, Any]:
+    """Every option of a network, given or default.
 
     Raises:
         SpecError: as `check_options`.
     """
-    check_options(model.name, model.options)
-    return {key: option.default for key, option in MODELS[model.name].options.items()} | dict(model.options)
+    check_options(model.name, model.options, networks)
+    return {key: option.default for key, option in networks[model.name].options.items()} | dict(model.options)
 
 
 def _conv(inputs: int, outputs: int, kernel: int, pixels: int) -> int:

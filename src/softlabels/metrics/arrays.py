@@ -9,6 +9,7 @@ from softlabels.errors import DataError, SpecError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 
 def checked_logits(logits: ArrayLike) -> Floats:

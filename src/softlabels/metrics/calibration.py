@@ -1,7 +1,12 @@
-"""Reliability table, expected calibration error (ECE) and temperature scaling (Müller Sec. 3)."""
+"""Reliability table, expected calibration error (ECE) and temperature scaling (Müller Sec. 3).
+
+Of logits that fit in memory: `reliability`, `ece`, `fit_temperature`. Of predictions that are made block by block
+(`metrics.tokens`): `reliability_of`, `ece_of`, `likeliest`, `best_calibrated`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -10,7 +15,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 
 from softlabels.errors import SpecError
-from softlabels.metrics.arrays import Floats, checked, checked_temperature
+from softlabels.metrics.arrays import Bools, Floats, checked, checked_temperature
 from softlabels.metrics.classification import nll
 
 TEMPERATURES = (0.05, 20.0)
@@ -35,10 +40,7 @@ def reliability(logits: ArrayLike, labels: ArrayLike, bins: int = 15, temperatur
         SpecError: bins < 1 or T ≤ 0.
     """
     z, y = checked(logits, labels)
-    if bins < 1:
-        raise SpecError(f"bins must be at least 1, not {bins}")
-    right = z.argmax(axis=1) == y
-    return _table(_confidence(z, checked_temperature(temperature)), right, bins)
+    return reliability_of(_confidence(z, checked_temperature(temperature)), z.argmax(axis=1) == y, bins)
 
 
 def ece(logits: ArrayLike, labels: ArrayLike, bins: int = 15, temperature: float = 1.0) -> float:
@@ -46,7 +48,7 @@ def ece(logits: ArrayLike, labels: ArrayLike, bins: int = 15, temperature: float
 
     Bins and errors as in `reliability`. Müller et al. use 15 bins, Zhang & Sabuncu 20.
     """
-    return _ece(reliability(logits, labels, bins, temperature))
+    return ece_of_table(reliability(logits, labels, bins, temperature))
 
 
 def fit_temperature(
@@ -64,29 +66,17 @@ def fit_temperature(
     """
     z, y = checked(logits, labels)
     if criterion == "nll":
-        bounds = np.log(TEMPERATURES)
-        found = minimize_scalar(
-            lambda log_t: nll(z, y, np.exp(log_t)), bounds=bounds, method="bounded", options={"xatol": 1e-6}
-        )
-        return float(np.exp(found.x))
+        return likeliest(lambda t: nll(z, y, t))
     if criterion != "ece":
         raise SpecError(f"criterion must be nll or ece, not {criterion!r}")
+    right = z.argmax(axis=1) == y
+    return best_calibrated([ece_of(_confidence(z, t), right, bins) for t in GRID])
+
+
+def reliability_of(confidence: Floats, right: Bools, bins: int = 15) -> pd.DataFrame:
+    """As `reliability`, of the largest probability `[N]` of each example and whether its prediction is right `[N]`."""
     if bins < 1:
         raise SpecError(f"bins must be at least 1, not {bins}")
-    right = z.argmax(axis=1) == y
-    # Rounded, so that equal tables in another order of summation stay equal.
-    scores = [round(_ece(_table(_confidence(z, t), right, bins)), 12) for t in GRID]
-    return float(min(zip(scores, GRID, strict=True), key=lambda pair: (pair[0], abs(pair[1] - 1)))[1])
-
-
-def _confidence(z: Floats, temperature: float) -> Floats:
-    """max_k p_k(T) `[N]` of logits `[N, K]`."""
-    shifted = (z - z.max(axis=1, keepdims=True)) / temperature
-    confidence: Floats = 1 / np.exp(shifted).sum(axis=1)
-    return confidence
-
-
-def _table(confidence: Floats, right: np.ndarray, bins: int) -> pd.DataFrame:
     edges = np.linspace(0, 1, bins + 1)
     index = np.searchsorted(edges, confidence, side="left") - 1
     count = np.bincount(index, minlength=bins)
@@ -98,6 +88,33 @@ def _table(confidence: Floats, right: np.ndarray, bins: int) -> pd.DataFrame:
     return pd.DataFrame({"bin": np.arange(bins), "lower": edges[:-1], "upper": edges[1:], "count": count, **means})
 
 
-def _ece(table: pd.DataFrame) -> float:
+def ece_of(confidence: Floats, right: Bools, bins: int = 15) -> float:
+    """As `ece`, of confidences `[N]` and right predictions `[N]`."""
+    return ece_of_table(reliability_of(confidence, right, bins))
+
+
+def likeliest(loss: Callable[[float], float]) -> float:
+    """The T within `TEMPERATURES` of least likelihood loss; `loss` gives the mean loss in nats at a T."""
+    bounds = np.log(TEMPERATURES)
+    found = minimize_scalar(lambda log_t: loss(np.exp(log_t)), bounds=bounds, method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(found.x))
+
+
+def best_calibrated(errors: Sequence[float]) -> float:
+    """The T of `GRID` of the smallest of these errors, one for each T; of equals the closest to 1."""
+    # Rounded, so that equal tables in another order of summation stay equal.
+    scores = [round(error, 12) for error in errors]
+    return float(min(zip(scores, GRID, strict=True), key=lambda pair: (pair[0], abs(pair[1] - 1)))[1])
+
+
+def _confidence(z: Floats, temperature: float) -> Floats:
+    """max_k p_k(T) `[N]` of logits `[N, K]`."""
+    shifted = (z - z.max(axis=1, keepdims=True)) / temperature
+    confidence: Floats = 1 / np.exp(shifted).sum(axis=1)
+    return confidence
+
+
+def ece_of_table(table: pd.DataFrame) -> float:
+    """The ECE of a table of `reliability`."""
     gap = (table["accuracy"] - table["confidence"]).abs()
     return float((gap * table["count"]).sum() / table["count"].sum())

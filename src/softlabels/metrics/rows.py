@@ -15,20 +15,11 @@ from safetensors.numpy import load_file
 from softlabels.errors import DataError, SoftlabelsError
 from softlabels.files import atomic
 from softlabels.grid.plan import Artifact, Member
-from softlabels.grid.spec import (
-    Hard,
-    LogitMatch,
-    ModelSpec,
-    RunSpec,
-    Smooth,
-    Teacher,
-    UserLogits,
-    UserNetwork,
-    teacher_of,
-)
+from softlabels.grid.spec import Hard, LogitMatch, Run, Smooth, UserLogits, UserNetwork
 from softlabels.metrics.arrays import checked
 from softlabels.metrics.calibration import ece
 from softlabels.metrics.classification import error, nll, top_k_accuracy
+from softlabels.papers.names import in_print
 
 KEY = (
     "paper", "artifact", "dataset", "task", "method", "teacher", "student",
@@ -50,17 +41,16 @@ def key_columns(artifact: Artifact, member: Member, run_id: str, scale: str) -> 
     its own smoothing; a distilled student has none unless its hard term is smoothed.
     """
     run = member.run
-    own = _names(run)
-    replaced = {k: v for k, v in member.published if k in own and v and v != own[k]}
+    listed, replaced = in_print(run, dict(member.published))
     return {
         "paper": artifact.paper,
         "artifact": artifact.name,
         "task": run.task,
-        **own,
+        **listed,
         **_targets(run),
         "run_id": run_id,
         "scale": scale,
-        "stands_for": ";".join(f"{k}={replaced[k]}" for k in own if k in replaced),
+        "stands_for": ";".join(f"{what}={name}" for what, name in replaced.items()),
     }
 
 
@@ -134,7 +124,7 @@ def read_logits(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray
     Raises:
         DataError: the file is missing or damaged, has logits without labels, or labels that do not fit.
     """
-    tensors = _load(path)
+    tensors = load_tensors(path)
     labels = {n.removesuffix("/labels"): t for n, t in tensors.items() if n.endswith("/labels")}
     logits = {n: t for n, t in tensors.items() if not n.endswith("/labels")}
     if not logits:
@@ -153,10 +143,12 @@ def read_logits(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray
 def read_probe(path: Path) -> dict[str, np.ndarray]:
     """The tensors of a probe (`grid.plan.Probe`): labels and ids `[M]`, `logits/<checkpoint>` `[M, V, K]`, ….
 
+    One of chosen tokens (`grid.plan.Tokens`) has features and head, and no logits.
+
     Raises:
         DataError: the file is missing or damaged, or its tensors do not belong together.
     """
-    tensors = _load(path)
+    tensors = load_tensors(path)
     for name in ("labels", "ids"):
         if name not in tensors:
             raise DataError(f"{path} holds no {name}; delete it to have it made again")
@@ -167,7 +159,25 @@ def read_probe(path: Path) -> dict[str, np.ndarray]:
                 raise DataError(f"{path}, {name}: {list(tensor.shape)} does not fit {len(labels)} labels")
             if name.startswith("logits/") and len(labels) and labels.max() >= tensor.shape[2]:
                 raise DataError(f"{path}, {name}: label {labels.max()} but only {tensor.shape[2]} classes")
+        if name.startswith("features/"):
+            _check_head(path, tensors, name.removeprefix("features/"))
     return tensors
+
+
+def _check_head(path: Path, tensors: Mapping[str, np.ndarray], checkpoint: str) -> None:
+    """Features have the last layer that they enter: weight `[K, d]`, bias `[K]`, a class for every label."""
+    for name in ("head.weight", "head.bias"):
+        if f"{name}/{checkpoint}" not in tensors:
+            raise DataError(f"{path} holds no {name}/{checkpoint}; delete it to have it made again")
+    weight, bias = tensors[f"head.weight/{checkpoint}"], tensors[f"head.bias/{checkpoint}"]
+    width, labels = tensors[f"features/{checkpoint}"].shape[2], tensors["labels"]
+    if weight.ndim != 2 or weight.shape[1] != width or bias.shape != (len(weight),):
+        raise DataError(
+            f"{path}, head.weight/{checkpoint}: {list(weight.shape)} does not fit {width} features and "
+            f"{list(bias.shape)} biases; delete it to have it made again"
+        )
+    if len(labels) and labels.max() >= len(weight):
+        raise DataError(f"{path}, head.weight/{checkpoint}: label {labels.max()} but only {len(weight)} classes")
 
 
 def check_weights(path: Path, files: Mapping[str, str]) -> None:
@@ -191,24 +201,7 @@ def check_weights(path: Path, files: Mapping[str, str]) -> None:
             raise DataError(f"{path} is of other weights than the run's {name}; delete it to have it made again")
 
 
-def _names(run: RunSpec) -> dict[str, str]:
-    """This run's own names, in the order of `stands_for`."""
-    teacher = teacher_of(run)
-    return {
-        "dataset": Path(run.dataset.path).name if run.dataset.path else run.dataset.name,
-        "teacher": _teacher_name(teacher) if teacher else "",
-        "student": run.model.name,
-    }
-
-
-def _teacher_name(teacher: Teacher) -> str:
-    if isinstance(teacher.run, UserLogits):
-        return Path(teacher.run.logits).stem
-    model: ModelSpec = teacher.run.model
-    return model.name
-
-
-def _targets(run: RunSpec) -> dict[str, str]:
+def _targets(run: Run) -> dict[str, str]:
     """method, α of student and teacher, T and β."""
     targets = run.targets
     values = dict.fromkeys(("teacher_alpha", "student_alpha", "kd_temperature", "kd_beta"), "")
@@ -228,9 +221,9 @@ def _targets(run: RunSpec) -> dict[str, str]:
     }
 
 
-def _alpha(run: RunSpec | UserNetwork | UserLogits) -> str:
+def _alpha(run: Run | UserNetwork | UserLogits) -> str:
     """α of a run trained on labels; nothing of one trained otherwise or elsewhere."""
-    targets = run.targets if isinstance(run, RunSpec) else None
+    targets = run.targets if isinstance(run, Run) else None
     if isinstance(targets, Smooth):
         return _decimal(targets.alpha)
     return "0.0" if isinstance(targets, Hard) else ""
@@ -241,7 +234,12 @@ def _decimal(value: float) -> str:
     return str(float(f"{value:.10g}"))
 
 
-def _load(path: Path) -> dict[str, np.ndarray]:
+def load_tensors(path: Path) -> dict[str, np.ndarray]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
     try:
         return load_file(path)
     except FileNotFoundError:

@@ -14,17 +14,18 @@ from softlabels.metrics.rows import published_key
 SETTINGS = ["teacher_alpha", "student_alpha", "kd_temperature"]
 JOIN = ["dataset", "method", "teacher", "student", *SETTINGS, "split", "metric"]
 """What names one number of an artifact: the natural key of the published table."""
-TOP1 = (("val", "top1"), ("test", "top1"))
+SHOWN = tuple((split, metric) for split in ("val", "test") for metric in ("top1", "next_token_accuracy", "bleu"))
+"""What is shown where the paper prints nothing."""
 COMPARED = (
     "dataset", "method", "student", "student_alpha", "teacher", "teacher_alpha", "kd_temperature", "split",
     "published_split", "metric", "checkpoint", "published", "published_std", "mean", "std", "n", "difference",
     "stands_for", "flags", "run_id",
 )  # fmt: skip
 READING = (
-    "split: ours (val: held out of the training images; test: the official one); published_split: the paper's name "
-    "of it, empty where it prints no such number. difference: ours (last checkpoint) minus published; where "
+    "split: ours (val: held out of training, or the corpus' own; test: the official one); published_split: the paper's "
+    "name of it, empty where it prints no such number. difference: ours (last checkpoint) minus published; where "
     "stands_for names what a scale replaced, it compares different data or networks and says nothing about the "
-    "reproduction. mean_best: the checkpoint of best validation accuracy."
+    "reproduction. mean_best: the checkpoint of best validation accuracy (translation: likelihood)."
 )
 
 
@@ -56,9 +57,10 @@ def compare(
     """Our numbers of an artifact beside the paper's, joined under the paper's names; one row per number and checkpoint.
 
     Shown are the metrics that the paper prints for the artifact, on the split it prints them for and on the
-    official test split; top-1 accuracy where it prints none. Our split that stands beside the paper's `val` is
+    official test split; accuracy and BLEU where it prints none. Our split that stands beside the paper's `val` is
     the one of `roles.reported_on`. `variants` maps another reading of a metric to the printed one that it
-    stands beside. A printed number that we have nothing for stays with n = 0. A variant
+    stands beside. A number printed of networks trained on hard or smoothed labels alike (method `ce_or_ls`) stands
+    beside each of ours. A printed number that we have nothing for stays with n = 0. A variant
     (`options.compare_with`) stands beside the numbers of the artifact it names, as far as it has their runs.
 
     Returns:
@@ -71,7 +73,7 @@ def compare(
     paper = published(artifact.paper, variant_of or artifact.name)
     paper = paper[paper["task"].isin({member.run.task for member in artifact.members})]
     official = {dict(m.published).get("dataset") for m in artifact.members if roles.reported_on(m) == "test"}
-    shown = {*zip(paper["split"], paper["metric"], strict=True)} or set(TOP1)
+    shown = {*zip(paper["split"], paper["metric"], strict=True)} or set(SHOWN)
 
     def own_split(dataset: str, split: str) -> str:
         return "test" if split == "val" and dataset in official else split
@@ -96,6 +98,7 @@ def compare(
     paper = paper.assign(published_split=paper["split"])
     ours_is = [own_split(*row) for row in zip(paper["dataset"], paper["split"], strict=True)]
     paper["split"] = pd.Series(ours_is, index=paper.index, dtype=str)  # also where nothing is printed
+    paper = _spelled_out(paper, ours)
     key = ["joined" if name == "metric" else name for name in JOIN]
     paper = paper[[*key, "published_split", "published", "published_std", "flags"]]
     both = paper.merge(ours, on=key, how="outer", sort=False)
@@ -109,6 +112,17 @@ def compare(
     order = both["checkpoint"].map({"last": 0, "best": 1}).fillna(2)
     both = both.assign(order=order, first=both.groupby(["dataset"], sort=False).ngroup())
     return both.sort_values(["first", *key, "metric", "order"], ignore_index=True)[list(COMPARED)]
+
+
+def _spelled_out(paper: pd.DataFrame, ours: pd.DataFrame) -> pd.DataFrame:
+    """The printed numbers, those of `ce_or_ls` once for each of our networks on labels that they are of."""
+    either = paper["method"] == "ce_or_ls"
+    place = ["dataset", "student", "split", "joined"]
+    labels = ours[ours["method"].isin(["ce", "ls"])]
+    found = labels[[*place, "method", "student_alpha"]].drop_duplicates()
+    spelled = paper[either].drop(columns=["method", "student_alpha"]).merge(found, on=place)
+    unused = paper[either & ~paper["row_id"].isin(spelled["row_id"])]
+    return pd.concat([paper[~either], spelled, unused], ignore_index=True) if len(spelled) else paper
 
 
 def printed_table(compared: pd.DataFrame) -> pd.DataFrame:

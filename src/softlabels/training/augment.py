@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from softlabels.errors import SpecError
-from softlabels.grid.spec import Augment
+from softlabels.grid.recipe import Augment
 from softlabels.training.counter import integers, uniform
 
 _ROW, _COLUMN, _FLIP, _BRIGHTNESS, _CONTRAST = range(5)  # channels of the counter generator

@@ -1,13 +1,10 @@
 """The state of an unfinished training on disk.
 
 `checkpoint.safetensors` is everything the next process needs, in one file: there is no moment with half a state.
-`progress.json` tells people how far the training is, and counts what each sitting had to compute again.
 """
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,27 +15,19 @@ from torch import Tensor
 
 from softlabels import tensors
 from softlabels.errors import SoftlabelsError
-from softlabels.files import read_json, write_json
+from softlabels.training.progress import Progress
 
 State = dict[str, Tensor]
-PROGRESS_SECONDS = 10.0
 
 
-class Checkpoint:
+class Checkpoint(Progress):
     """The state of one run and seed in its folder of the store; `before_writing` may refuse (see `Lease.require`)."""
 
     def __init__(
         self, folder: Path, identity: str, seed: int, every: float, before_writing: Callable[[], None]
     ) -> None:
-        self.folder, self.identity, self.seed, self.every = folder, identity, seed, every
-        self.path, self.progress = folder / "checkpoint.safetensors", folder / "progress.json"
-        self.before_writing = before_writing
-        self.sittings: list[dict[str, Any]] = []
-        self.saved = self.told = time.monotonic()
-
-    def due(self) -> bool:
-        """Whether the last one is old enough for the next."""
-        return time.monotonic() - self.saved > self.every
+        super().__init__(folder, every, before_writing)
+        self.identity, self.seed, self.path = identity, seed, folder / "checkpoint.safetensors"
 
     def save(self, parts: dict[str, State], optimiser: torch.optim.Optimizer, numbers: dict[str, Any]) -> None:
         """Write the tensors of each part (`model`, `ema`, `best`), the optimiser's buffers and the numbers."""
@@ -79,33 +68,10 @@ class Checkpoint:
                 optimiser.state[parameter] = {k: _laid_out_like(parameter, v) for k, v in own.items()}
         return parts, numbers
 
-    def sit_down(self, step: int, steps: int) -> None:
-        """This process begins at `step`; what an earlier one did beyond that is computed again."""
-        reached = 0
-        if self.progress.exists():
-            before = read_json(self.progress)
-            reached, self.sittings = before["step"], before["sittings"]
-        self.sittings.append(
-            {
-                "from_step": step,
-                "recomputed": max(0, reached - step),
-                "host": socket.gethostname(),
-                "slurm_job": os.environ.get("SLURM_JOB_ID"),
-            }
-        )
-        self.tell(step, steps, now=True)
-
-    def tell(self, step: int, steps: int, now: bool = False) -> None:
-        """Say how far the training is, every few seconds."""
-        if now or time.monotonic() - self.told > min(PROGRESS_SECONDS, self.every / 5):
-            self.before_writing()
-            write_json(self.progress, {"step": step, "steps": steps, "sittings": self.sittings})
-            self.told = time.monotonic()
-
     def remove(self) -> None:
         """The training is finished."""
         self.path.unlink(missing_ok=True)
-        self.progress.unlink(missing_ok=True)
+        super().remove()
 
 
 def _parameters(optimiser: torch.optim.Optimizer) -> list[Tensor]:

@@ -6,6 +6,7 @@ import csv
 import platform
 import resource
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from softlabels.cache.writer import TeacherNetwork, write_cache
 from softlabels.errors import SoftlabelsError, SpecError, Stopped
 from softlabels.files import atomic, read_json, sha256, write_json
 from softlabels.grid.identity import CacheNeed, dataset_id, needed_cache, read_spec, run_id, spec_digest, teacher_id
-from softlabels.grid.parse import from_dict
-from softlabels.grid.spec import RunSpec, Teacher, teacher_of, to_dict
+from softlabels.grid.parse import run_from
+from softlabels.grid.spec import Run, RunSpec, Teacher, TranslationSpec, teacher_of, to_dict
 from softlabels.lease import Lease
 from softlabels.store import finished, publish
 from softlabels.training.checkpoint import State
@@ -56,7 +57,7 @@ def _require_same_origin(worker: Worker, folder: Path) -> None:
     """
     record = finished(folder)
     assert record is not None
-    spec = from_dict(RunSpec, record["spec"], str(folder / "run.json"))
+    spec = run_from(record["spec"], str(folder / "run.json"))
     manifest = worker.layout.data(dataset_id(spec.dataset)) / "manifest.json"
     if read_json(manifest)["fingerprint"] != record["data_fingerprint"]:
         raise SoftlabelsError(
@@ -72,15 +73,35 @@ def _require_same_origin(worker: Worker, folder: Path) -> None:
 
 def _teacher_files(worker: Worker, teacher: Teacher | None, seed: int) -> dict[str, str] | None:
     """The files of the run that teaches a student of `seed`, with their SHA-256; None without one or unfinished."""
-    if teacher is None or not isinstance(teacher.run, RunSpec):
+    if teacher is None or not isinstance(teacher.run, Run):
         return None
     record = finished(worker.layout.store(run_id(teacher.run), teacher.seed_for(seed)))
     return record["files"] if record else None
 
 
-def _train_one(worker: Worker, spec: RunSpec, seed: int, folder: Path, lease: Lease) -> None:
+def _train_one(worker: Worker, spec: Run, seed: int, folder: Path, lease: Lease) -> None:
     if worker.asked_to_stop():
         raise Stopped(f"stopped before {folder.parent.name} seed {seed}; run the same command again", progressed=False)
+    if isinstance(spec, TranslationSpec):
+        _train_translation(worker, spec, seed, folder, lease)
+    else:
+        _train_images(worker, spec, seed, folder, lease)
+    worker.progressed = True
+
+
+def _train_translation(worker: Worker, spec: TranslationSpec, seed: int, folder: Path, lease: Lease) -> None:
+    from softlabels.translation import job as translation  # fairseq takes seconds to import
+
+    need = needed_cache(spec)
+    origin = _origin(worker, need, need.seed(seed)) if need is not None else None
+    trained = translation.train(worker, spec, seed, folder, lease, origin)
+    _write_history(folder, translation.HISTORY_COLUMNS, trained.history)
+    names = ["history.csv", "weights.safetensors", "features.safetensors"]
+    _write_record(worker, spec, seed, folder, names, trained.about)
+    trained.clean_up()
+
+
+def _train_images(worker: Worker, spec: RunSpec, seed: int, folder: Path, lease: Lease) -> None:
     train_set = worker.pictures(spec.dataset, "train")
     trainer = Trainer(
         spec,
@@ -99,7 +120,6 @@ def _train_one(worker: Worker, spec: RunSpec, seed: int, folder: Path, lease: Le
     lease.require()
     _write_results(worker, spec, seed, folder, trainer, trained)
     trainer.checkpoint.remove()
-    worker.progressed = True
 
 
 def _teacher_logits(
@@ -134,13 +154,31 @@ def _write_results(worker: Worker, spec: RunSpec, seed: int, folder: Path, train
                 logits[f"{split}/labels"] = pictures.labels
     tensors.save(folder / "weights.safetensors", weights)
     tensors.save(folder / "logits.safetensors", logits)
-    with atomic(folder / "history.csv") as part, open(part, "w", newline="") as handle:
-        columns = [name for name in HISTORY_COLUMNS if name in trained.history[-1]]
-        writer = csv.DictWriter(handle, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(trained.history)
+    _write_history(folder, HISTORY_COLUMNS, trained.history)
     names = ["history.csv", "weights.safetensors", "logits.safetensors"]
     names += [str(path.relative_to(folder)) for path in trained.milestones.values()]
+    about = {
+        "steps": trainer.steps,
+        "best_step": trained.best_step,
+        "seconds": round(trained.seconds, 3),
+        "sittings": trainer.checkpoint.sittings,
+        "parameters": sum(p.numel() for p in trainer.network.parameters()),
+        "data_fingerprint": trainer.train_set.data.fingerprint,
+    }
+    _write_record(worker, spec, seed, folder, names, about)
+
+
+def _write_history(folder: Path, columns: Sequence[str], history: Sequence[dict[str, Any]]) -> None:
+    with atomic(folder / "history.csv") as part, open(part, "w", newline="") as handle:
+        writer = csv.DictWriter(handle, [name for name in columns if name in history[-1]], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
+
+
+def _write_record(
+    worker: Worker, spec: Run, seed: int, folder: Path, names: Sequence[str], about: dict[str, Any]
+) -> None:
+    """`run.json`, last of all: what it names is there and whole."""
     write_json(
         folder / "run.json",
         {
@@ -149,20 +187,16 @@ def _write_results(worker: Worker, spec: RunSpec, seed: int, folder: Path, train
             "spec_digest": spec_digest(spec),
             "spec": to_dict(spec),
             "seed": seed,
-            "steps": trainer.steps,
-            "best_step": trained.best_step,
-            "seconds": round(trained.seconds, 3),
-            "sittings": trainer.checkpoint.sittings,
+            **about,
             "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
             "device": _device_name(worker.device),
-            "parameters": sum(p.numel() for p in trainer.network.parameters()),
-            "data_fingerprint": trainer.train_set.data.fingerprint,
             "teacher_files": _teacher_files(worker, teacher_of(spec), seed),
             "code_versions": {stage: code_version(stage) for stage in stages()},
             "versions": {
                 "python": platform.python_version(),
                 "torch": torch.__version__,
                 "numpy": np.__version__,
+                **({"fairseq": version("fairseq-fixed")} if isinstance(spec, TranslationSpec) else {}),
             },
             "files": {name: sha256(folder / name) for name in names},
         },
@@ -180,7 +214,7 @@ def cache(worker: Worker, jobs: Sequence[tuple[str, int]]) -> None:
         folder = worker.layout.cache(name, seed)
         with Lease(folder, wait=print, should_stop=worker.asked_to_stop).held() as lease:
             if not (folder / "manifest.json").exists():
-                _write_cache(worker, *_reader_of(worker, name), seed, folder, lease)
+                _write_cache(worker, _need_of(worker, name), seed, folder, lease)
                 worker.progressed = True
 
     each(worker, jobs, make)
@@ -193,27 +227,31 @@ def _origin(worker: Worker, need: CacheNeed, stream: int) -> dict[str, Any]:
         "teacher": teacher_id(need.teacher),
         "checkpoint": need.teacher.checkpoint,
         "stream": stream,
-        "augment": to_dict(need.augment),
     }
+    if isinstance(need.student, RunSpec):
+        origin["augment"] = to_dict(need.student.recipe.augment)
     files = _teacher_files(worker, need.teacher, stream)
     return origin | ({"teacher_files": files} if files else {})
 
 
-def _reader_of(worker: Worker, name: str) -> tuple[RunSpec, CacheNeed, Teacher]:
-    """A student that reads a cache, and what it reads."""
+def _need_of(worker: Worker, name: str) -> CacheNeed:
+    """What a cache holds, by a student that reads it."""
     student = read_json(worker.layout.root / "specs" / "caches" / f"{name}.json")["student"]
-    spec = read_spec(worker.layout.spec(student))
-    need = needed_cache(spec)
+    need = needed_cache(read_spec(worker.layout.spec(student)))
     if need is None or need.id != name:
         raise SpecError(f"{student} does not read cache {name}; run snakemake again, which writes the present specs")
-    return spec, need, need.teacher
+    return need
 
 
-def _write_cache(
-    worker: Worker, spec: RunSpec, need: CacheNeed, teacher: Teacher, stream: int, folder: Path, lease: Lease
-) -> None:
-    pictures = worker.pictures(spec.dataset, "train")
-    source = load_teacher(teacher, stream, worker.layout, pictures.data, worker.device)
+def _write_cache(worker: Worker, need: CacheNeed, stream: int, folder: Path, lease: Lease) -> None:
+    origin = _origin(worker, need, stream)
+    if isinstance(need.student, TranslationSpec):
+        from softlabels.translation import job as translation
+
+        translation.cache(worker, need, stream, folder, lease, origin)
+        return
+    pictures = worker.pictures(need.student.dataset, "train")
+    source = load_teacher(need.teacher, stream, worker.layout, pictures.data, worker.device)
     worker.begin()
     write_cache(
         folder,
@@ -221,19 +259,24 @@ def _write_cache(
         pictures,
         views=need.views,
         stream=stream,
-        augment=need.augment,
-        about=_origin(worker, need, stream),
+        augment=need.student.recipe.augment,
+        about=origin,
         should_stop=worker.asked_to_stop,
         before_writing=lease.require,
     )
 
 
 def check_logits(worker: Worker, name: str, seed: int, count: int) -> float:
-    """Recompute random rows of a cache; returns the largest relative difference."""
-    spec, need, teacher = _reader_of(worker, name)
-    pictures = worker.pictures(spec.dataset, "train")
-    source = load_teacher(teacher, seed, worker.layout, pictures.data, worker.device)
+    """Recompute random rows of a cache (pictures, or sentences); returns the largest relative difference."""
+    need = _need_of(worker, name)
+    origin = _origin(worker, need, seed)
+    if isinstance(need.student, TranslationSpec):
+        from softlabels.translation import job as translation
+
+        return translation.check_cache(worker, need, seed, origin, count)
+    pictures = worker.pictures(need.student.dataset, "train")
+    source = load_teacher(need.teacher, seed, worker.layout, pictures.data, worker.device)
     if not isinstance(source, TeacherNetwork):
         raise SpecError(f"{name} holds logits of your own: there is no network to recompute rows with")
-    cached = CachedLogits(worker.layout.cache(name, seed), pictures, _origin(worker, need, seed), worker.stage)
-    return cached.check(source, pictures, need.augment, count)
+    cached = CachedLogits(worker.layout.cache(name, seed), pictures, origin, worker.stage)
+    return cached.check(source, pictures, need.student.recipe.augment, count)

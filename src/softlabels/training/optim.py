@@ -8,7 +8,7 @@ import re
 import torch
 
 from softlabels.errors import SpecError
-from softlabels.grid.spec import Optimiser, Schedule
+from softlabels.grid.recipe import Optimiser, Schedule
 
 
 def make_optimiser(network: torch.nn.Module, spec: Optimiser) -> torch.optim.Optimizer:

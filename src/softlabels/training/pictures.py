@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from softlabels.data.load import Data
-from softlabels.grid.spec import Augment, Precision, Recipe
+from softlabels.grid.recipe import Augment, Precision, Recipe
 from softlabels.training.augment import normalise, plain_view, random_view
 
 Normalise = Literal["none", "dataset", "per_image"]

@@ -16,7 +16,7 @@ from softlabels.files import read_json
 from softlabels.grid.files import read_probe_spec
 from softlabels.grid.identity import read_spec
 from softlabels.grid.plan import Probe
-from softlabels.grid.spec import RunSpec, to_dict
+from softlabels.grid.spec import RunSpec, TranslationSpec, to_dict
 from softlabels.store import link
 from softlabels.training.checkpoint import State
 from softlabels.training.pictures import Pictures, forward
@@ -29,21 +29,22 @@ def ask(worker: Worker, jobs: Sequence[tuple[str, int, str]]) -> None:
 
     def make(run: str, seed: int, name: str) -> None:
         # Kept beside the network that was asked, because Snakemake deletes outputs before it runs a job again.
-        kept = worker.layout.store(run, seed) / "probes" / f"{name}.safetensors"
+        published = worker.layout.probe(run, seed, name)
+        kept = worker.layout.store(run, seed) / "probes" / published.name
         if not is_whole(kept):
             if worker.asked_to_stop():
                 raise Stopped(f"stopped before probe {name} of {run} seed {seed}; run the same command again", False)
             _ask(worker, run, seed, name, kept)
             worker.progressed = True
-        link(kept, worker.layout.probe(run, seed, name))
+        link(kept, published)
 
     each(worker, jobs, make)
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a file of tensors is there and can be read."""
+    """Whether a file of tensors, or of text in JSON, is there and can be read."""
     try:
-        tensors.load(path)
+        read_json(path) if path.suffix == ".json" else tensors.load(path)
     except SoftlabelsError:
         return False
     return True
@@ -52,6 +53,12 @@ def is_whole(path: Path) -> bool:
 def _ask(worker: Worker, run: str, seed: int, name: str, path: Path) -> None:
     """Write one probe (format: `Probe`)."""
     spec, probe = read_spec(worker.layout.spec(run)), read_probe_spec(worker.layout.root / "specs", name)
+    if isinstance(spec, TranslationSpec):
+        from softlabels.translation import job as translation  # fairseq takes seconds to import
+
+        translation.ask(worker, spec, seed, probe, path)
+        return
+    assert isinstance(probe, Probe)
     pictures = worker.pictures(spec.dataset, probe.split)
     positions = _chosen(pictures, probe)
     out: State = {"labels": pictures.labels[positions], "ids": pictures.ids[positions]}

@@ -15,7 +15,8 @@ from softlabels.data.load import Data
 from softlabels.errors import SoftlabelsError
 from softlabels.files import sha256
 from softlabels.grid.identity import run_id
-from softlabels.grid.spec import ModelSpec, Precision, RunSpec, Teacher, UserLogits, UserNetwork
+from softlabels.grid.recipe import Precision
+from softlabels.grid.spec import ModelSpec, RunSpec, Teacher, UserLogits, UserNetwork
 from softlabels.layout import Layout
 from softlabels.models import build, load_weights
 from softlabels.store import finished
@@ -37,6 +38,7 @@ def load_teacher(
         _require_sha256(path, teacher.run.sha256)
         network = _with_weights(teacher.run.model, path, "last", data.num_classes, data.shape, device)
         return TeacherNetwork(network, teacher.run.normalise, Precision())
+    assert isinstance(teacher.run, RunSpec)  # RunSpec lets no translation run teach images
     return load_run(teacher.run, teacher.seed_for(seed), teacher.checkpoint, layout, data, device)
 
 

@@ -32,6 +32,8 @@ class Worker:
     stopping: bool = False
     progressed: bool = False  # something has been finished
     deadline: float | None = field(default_factory=slurm.deadline)
+    corpora: dict[str, Any] = field(default_factory=dict)
+    """Prepared corpora that are open, by the ids of their data (`translation.job.corpus_of`)."""
     _asked: float | None = None
     _longest: float = 0.0
     _data: dict[str, tuple[Data, dict[str, Pictures]]] = field(default_factory=dict)

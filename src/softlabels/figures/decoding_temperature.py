@@ -1,0 +1,131 @@
+"""BLEU, calibration and likelihood over the temperature of the softmax (Müller et al. 2019, Sec. 3 and Fig. 4).
+
+T divides the logits of a trained translation network: in its beam search for BLEU, and where next tokens are scored
+for ECE (first 10,000 tokens) and NLL (all tokens). A panel for each network with BLEU and ECE, and one of all with BLEU
+and NLL. T is one of the probes' (`grid.plan.Translations`); metrics at T ≠ 1 end in `_T<T>`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from softlabels.figures import roles
+from softlabels.figures.source import Measured, Row, Source, by_seed, spread, tidy
+from softlabels.figures.style import BLUE, GREEN, GREY, RED, TWO_COLUMNS, new_figure, seeds_label
+from softlabels.figures.translated import bleu_rows, decoding
+from softlabels.grid.plan import Artifact, Member
+from softlabels.metrics.tokens import ECE_TOKENS, scores
+from softlabels.metrics.translation import signature_line
+
+METRICS = {"bleu": "BLEU", "ece": "ECE", "nll": "NLL (nats per token)"}
+COLOURS = {"bleu": BLUE, "ece": RED, "nll": GREEN}
+STYLES = ("-", "--", "-.")
+MARKERS = ("", "o", "s")
+SPLITS = {"val": "validation", "test": "test"}
+COLUMNS = ("line", "alpha", "split", "temperature", "metric", "mean", "min", "max", "std", "n")
+
+
+def measure(artifact: Artifact, source: Source) -> Measured:
+    """BLEU of every probe, ECE and NLL at its temperature, of every member and seed; plotted: over seeds."""
+    rows, points = [], []
+    for member in artifact.members:
+        split = roles.reported_on(member)
+        probes = roles.over_temperature(artifact, member)
+        own = [*source.standard(artifact, member), *_next_tokens(artifact, source, member, [*probes])]
+        for t, probe in probes.items():
+            own += bleu_rows(artifact, source, member, [probe], _ending(t))
+            for metric in METRICS:
+                if values := by_seed(own, split, metric + _ending(t)):
+                    place = {"line": roles.line_name(member), "alpha": roles.alpha_of(member.run), "split": split}
+                    points.append({**place, "temperature": t, "metric": metric, **spread([*values.values()])})
+        rows += own
+    return Measured(tidy(rows), pd.DataFrame(points, columns=list(COLUMNS)).drop_duplicates(ignore_index=True))
+
+
+def _next_tokens(artifact: Artifact, source: Source, member: Member, temperatures: list[float]) -> list[Row]:
+    """ECE and NLL at every T but 1, which `standard` has, of every seed that is there."""
+    rows: list[Row] = []
+    split, others = roles.reported_on(member), [t for t in temperatures if t != 1]
+    for seed in member.seeds:
+        file = source.tokens(member, seed)
+        if file is None or f"{split}/last" not in file.features or not others:
+            continue
+        found = scores(file.features[f"{split}/last"], file.output["last"], file.labels[split], others)
+        for t in others:
+            for metric, value in (("ece", found.ece(t)), ("nll", float(found.nll[t].mean()))):
+                rows.append(source.row(artifact, member, seed, split, "last", metric + _ending(t), value))
+    return rows
+
+
+def _ending(temperature: float) -> str:
+    return "" if temperature == 1 else f"_T{temperature:g}"
+
+
+def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figure:
+    """Panels side by side, two columns wide; BLEU on the left axes, ECE or NLL on the right ones, each on one scale."""
+    networks = list(dict.fromkeys(plotted.sort_values("alpha")["line"]))
+    figure = new_figure(TWO_COLUMNS, 2.5)
+    if not networks:
+        return figure
+    part = figure.subfigures(1, 1, squeeze=False)[0, 0]
+    panels = [(name, [name], "ece") for name in networks] + [("together", networks, "nll")]
+    every = part.subplots(1, len(panels), squeeze=False, sharex=True, sharey=True)[0]
+    twins = [axes.twinx() for axes in every]
+    entries: dict[str, Any] = {}
+    shift = 0.006 * float(np.ptp(plotted["temperature"]))
+    for axes, twin, (title, shown, metric) in zip(every, twins, panels, strict=True):
+        for name in shown:
+            number = networks.index(name)
+            own = plotted[plotted["line"] == name]
+            for place, which in ((axes, "bleu"), (twin, metric)):
+                label = f"{METRICS[which].split(' (')[0]}, {name}"
+                line = _draw_line(place, own[own["metric"] == which], which, number, shift)
+                if line is not None:
+                    entries.setdefault(label, line)
+        axes.set_title(title)
+        axes.set_xlabel("softmax temperature T")
+        axes.axvline(1, color=GREY, lw=0.6, ls=":", zorder=0)
+        for place, which in ((axes, "bleu"), (twin, metric)):
+            place.tick_params(axis="y", colors=COLOURS[which])
+        twin.spines["right"].set_visible(True)
+        twin.set_ylabel(METRICS[metric], color=COLOURS[metric])
+    errors = plotted[plotted["metric"] == "ece"]
+    for twin in twins[:-1]:
+        if len(errors):
+            twin.set_ylim(0, 1.08 * errors["max"].max())
+    every[0].set_ylabel(METRICS["bleu"], color=COLOURS["bleu"])
+    part.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=3)
+    return figure
+
+
+def _draw_line(axes: Axes, points: pd.DataFrame, metric: str, number: int, shift: float) -> Any:
+    """Mean over T with bars from min to max; colour: what is measured, line and marker: which network.
+
+    Moved by `shift` in T per network and kind, so that bars of equal T do not hide each other.
+    """
+    points = points.sort_values("temperature")
+    if points.empty:
+        return None
+    reach = np.stack([points["mean"] - points["min"], points["max"] - points["mean"]])
+    look: dict[str, Any] = {"color": COLOURS[metric], "ls": STYLES[number % 3], "marker": MARKERS[number % 3]}
+    x = points["temperature"] + shift * (2 * number + (metric == "bleu") - 1)
+    return axes.errorbar(x, points["mean"], yerr=reach, elinewidth=0.8, **look)
+
+
+def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
+    """What the lines are."""
+    if plotted.empty:
+        return []
+    splits = " or ".join(SPLITS[name] for name in dict.fromkeys(plotted["split"]))
+    probes = [p for m in artifact.members for p in roles.over_temperature(artifact, m).values()]
+    return [
+        f"Last checkpoint, {splits} split; mean, bars: min to max, {seeds_label(plotted['n'])}. BLEU: "
+        f"{decoding(probes)}, logits divided by T at each step. ECE (15 bins, first {ECE_TOKENS:,} tokens) and NLL "
+        "(all tokens): next tokens from the right prefix, ends of sentences counted.",
+        signature_line(("bleu",)),
+    ]

@@ -1,0 +1,37 @@
+"""BLEU, sacreBLEU and chrF of the translations that an artifact's probes asked for, as tidy rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from softlabels.figures import roles
+from softlabels.figures.source import Row, Source
+from softlabels.grid.plan import Artifact, Member, Translations
+from softlabels.metrics.translation import bleu_scores
+
+
+def bleu_rows(
+    artifact: Artifact, source: Source, member: Member, probes: Iterable[Translations], ending: str = ""
+) -> list[Row]:
+    """A row for each metric of `bleu_scores`, seed and probe; `ending` is added to the metrics' names."""
+    return [
+        source.row(artifact, member, seed, probe.split, probe.checkpoint, metric + ending, value)
+        for probe in probes
+        for seed in member.seeds
+        if (file := source.translations(member, seed, probe)) is not None
+        for metric, value in bleu_scores(file).items()
+    ]
+
+
+def on_test(artifact: Artifact, source: Source, member: Member) -> list[Row]:
+    """`bleu_rows` of the test split at decoding temperature 1, of every checkpoint that is asked for."""
+    return bleu_rows(artifact, source, member, roles.on_test(artifact, member.family).values())
+
+
+def decoding(probes: Iterable[Translations]) -> str:
+    """How these translations were made, in words for the face: `beam 4, length penalty 1`."""
+    said = []
+    for probe in probes:
+        part = "" if probe.sentences is None else f", first {probe.sentences:,} sentences"
+        said.append(f"beam {probe.beam}, length penalty {probe.lenpen:g}{part}")
+    return " or ".join(dict.fromkeys(said))

@@ -1,0 +1,179 @@
+"""How an image network is trained: optimiser, schedule, augmentation, precision.
+
+Symbols: K classes, N training examples.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+from softlabels.errors import SpecError, require
+
+Rate = float
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters whose name matches `parameters` (a regular expression) and what differs for them."""
+
+    parameters: str
+    lr_factor: float = 1.0
+    weight_decay: float | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.parameters)
+        except re.error as error:
+            raise SpecError(f"optimiser.groups.parameters: {self.parameters!r} is no pattern ({error})") from None
+        require(self.lr_factor > 0, "optimiser.groups.lr_factor must be > 0")
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """SGD (v ← μ·v + (1 − dampening)·g) or Adam. Weight decay is ½·wd·‖w‖² in the loss, unscaled by `loss_scale`."""
+
+    lr: Rate
+    name: Literal["sgd", "adam"] = "sgd"
+    momentum: float = 0.0
+    dampening: float = 0.0
+    nesterov: bool = False
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    groups: tuple[ParameterGroup, ...] = ()
+
+    def __post_init__(self) -> None:
+        require(self.lr > 0, f"optimiser.lr must be > 0, not {self.lr}")
+        require(0 <= self.momentum < 1, f"optimiser.momentum must lie in [0, 1), not {self.momentum}")
+        require(self.weight_decay >= 0, "optimiser.weight_decay must be ≥ 0")
+        if self.name == "adam":
+            require(
+                self.momentum == 0 and self.dampening == 0 and not self.nesterov,
+                "optimiser.momentum, dampening and nesterov have no effect with adam",
+            )
+        else:
+            require(self.betas == (0.9, 0.999), "optimiser.betas has no effect with sgd")
+            require(
+                self.momentum > 0 or (self.dampening == 0 and not self.nesterov),
+                "optimiser.dampening and nesterov have no effect without momentum",
+            )
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Learning-rate factor at each step: `steps` (×factor at each boundary), `linear` or `cosine` to 0,
+    `exponential` (×factor after every fraction `every` of the run), `constant`; a linear warm-up comes first."""
+
+    kind: Literal["constant", "steps", "linear", "cosine", "exponential"] = "constant"
+    boundaries: tuple[float, ...] = ()
+    """Fractions of the whole run (below 1), as 0.5; so a scale that shortens a run keeps its shape."""
+    factor: float | None = None
+    every: float | None = None
+    """Exponential only: fraction of the run after which the rate is multiplied once."""
+    warmup: float = 0.0
+    """Fraction of the run."""
+
+    def __post_init__(self) -> None:
+        require(all(0 < b < 1 for b in self.boundaries), "schedule.boundaries are fractions of the run in (0, 1)")
+        require(0 <= self.warmup < 1, "schedule.warmup is a fraction of the run in [0, 1)")
+        needs = {"steps": {"boundaries", "factor"}, "exponential": {"factor", "every"}}.get(self.kind, set())
+        for name in ("boundaries", "factor", "every"):
+            given = getattr(self, name) not in (None, ())
+            require(given or name not in needs, f"schedule.{name} is needed with kind: {self.kind}")
+            require(not given or name in needs, f"schedule.{name} has no effect with kind: {self.kind}")
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random picture changes, in this order: pad and crop or shift, flip, brightness, contrast.
+
+    `pad`: zero padding before a random crop back to size; `crop`: random crop to this side
+    (evaluation: centre crop); `shift`: whole-pixel shifts in ±shift, zero fill (the same operation as
+    `pad`, kept apart because the papers name it so).
+    """
+
+    pad: int = 0
+    crop: int | None = None
+    shift: int = 0
+    flip: bool = False
+    brightness: float = 0.0
+    """Maximal change on the 0–255 scale."""
+    contrast: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        require(min(self.pad, self.shift) >= 0, "augment.pad and augment.shift must be ≥ 0")
+        require(self.pad == 0 or self.shift == 0, "augment.pad and augment.shift are one operation: give one")
+        require(self.crop is None or self.crop > 0, "augment.crop must be > 0")
+        require(self.brightness >= 0, "augment.brightness must be ≥ 0")
+        require(self.contrast is None or self.contrast[0] <= self.contrast[1], "augment.contrast is [low, high]")
+
+    @property
+    def random(self) -> bool:
+        """Whether two views of a picture can differ."""
+        return self != Augment()
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Arithmetic, fixed per recipe and never chosen by the device."""
+
+    autocast: Literal["none", "bf16"] = "none"
+    channels_last: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained. Exactly one of `steps` and `epochs` is given."""
+
+    batch_size: int
+    optimiser: Optimiser
+    steps: int | None = None
+    epochs: float | None = None
+    schedule: Schedule = field(default_factory=Schedule)
+    micro_batch: int | None = None
+    """Gradient accumulation: at most this many examples on the device at once."""
+    loss_scale: float = 1.0
+    """Müller A.1: the cross-entropy term times 3; weight decay and clipping are not scaled with it."""
+    clip_norm: float | None = None
+    ema: float | None = None
+    """Decay of the exponential moving average of the weights; evaluated in place of them."""
+    augment: Augment = field(default_factory=Augment)
+    normalise: Literal["none", "dataset", "per_image"] = "none"
+    eval_every: float = 0.1
+    """Fraction of the run between two validations (for `best`); the last step is always one."""
+    milestones: tuple[int, ...] = ()
+    """Steps at which weights are kept (0: at initialisation)."""
+    milestone_every: int | None = None
+    """Keep weights every so many steps, from 0 to the last."""
+    precision: Precision = field(default_factory=Precision)
+
+    def __post_init__(self) -> None:
+        require((self.steps is None) != (self.epochs is None), "recipe: give one of steps and epochs")
+        require(self.steps is None or self.steps > 0, "recipe.steps must be > 0")
+        require(self.epochs is None or self.epochs > 0, "recipe.epochs must be > 0")
+        require(self.batch_size > 0, "recipe.batch_size must be > 0")
+        if self.micro_batch is not None:
+            require(0 < self.micro_batch < self.batch_size, "recipe.micro_batch must lie in (0, batch_size)")
+        require(self.loss_scale > 0, "recipe.loss_scale must be > 0")
+        require(self.clip_norm is None or self.clip_norm > 0, "recipe.clip_norm must be > 0")
+        require(self.ema is None or 0 < self.ema < 1, "recipe.ema must lie in (0, 1)")
+        require(0 < self.eval_every <= 1, "recipe.eval_every is a fraction of the run in (0, 1]")
+        require(self.milestone_every is None or self.milestone_every > 0, "recipe.milestone_every must be > 0")
+
+    def num_steps(self, num_train: int) -> int:
+        """Optimiser steps: batches are cut from an endless stream of shuffled epochs of N examples."""
+        if self.steps is not None:
+            return self.steps
+        assert self.epochs is not None
+        return max(1, round(self.epochs * num_train / self.batch_size))
+
+    def num_epochs(self, num_train: int) -> int:
+        """Passes over the training set that are begun."""
+        return -(-self.num_steps(num_train) * self.batch_size // num_train)
+
+    def all_milestones(self, num_train: int) -> tuple[int, ...]:
+        """Every step at which weights are kept, in order."""
+        steps = self.num_steps(num_train)
+        regular = range(0, steps + 1, self.milestone_every) if self.milestone_every else ()
+        return tuple(sorted({*self.milestones, *regular}))

@@ -1,0 +1,1 @@
+"""Translation through fairseq: corpora, training, caches and scores."""

@@ -1,0 +1,1 @@
+"""Parallel corpora: read, cleaned, segmented and made binary for fairseq."""
