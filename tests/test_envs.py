@@ -56,6 +56,29 @@ def test_conda_environments_have_the_versions_of_the_lock(path: Path) -> None:
         assert lock()[normal(name)] == version, f"{path.name}: {name}"
 
 
+def test_conda_environments_have_every_dependency() -> None:
+    """softlabels and fairseq are added to them without their dependencies."""
+    found: dict[str, set[str]] = {}
+    for path in (ROOT / "envs").glob("*.yaml"):
+        (pip,) = [entry["pip"] for entry in yaml.safe_load(path.read_text())["dependencies"] if isinstance(entry, dict)]
+        found[path.stem] = {normal(pin.split("==")[0]) for pin in pip}
+    own = {normal(re.split(r"[^A-Za-z0-9_-]", requirement)[0]) for requirement in project()["dependencies"]}
+    assert own <= found["train"] | found["analysis"]
+    assert own - found["train"] == {"seaborn", "matplotlib"}  # what only draws
+    assert set(runtime_of_fairseq()) <= found["train"] | {"packaging"}  # which hydra-core brings
+
+
+def runtime_of_fairseq() -> dict[str, str]:
+    """What fairseq asks for, without what translation does not use: normalised name → condition on the version."""
+    asked = {}
+    for requirement in importlib.metadata.requires("fairseq-fixed") or ():
+        name, condition = re.fullmatch(r"([A-Za-z0-9_-]+)([^;]*)(?:;.*)?", requirement).groups()  # type: ignore[union-attr]
+        if ";" not in requirement:
+            asked[normal(name)] = condition
+    assert set(asked) >= {"torchaudio", "cffi"}
+    return {name: condition for name, condition in asked.items() if name not in ("torchaudio", "cffi")}
+
+
 def test_the_lock_has_every_dependency() -> None:
     extras = project()["optional-dependencies"]
     for requirement in (*project()["dependencies"], *(needed for extra in extras.values() for needed in extra)):
@@ -65,15 +88,67 @@ def test_the_lock_has_every_dependency() -> None:
             assert [int(n) for n in version.split(".")[:2]] >= [int(n) for n in least.split(".")], name
 
 
+def test_fairseq_is_the_one_of_the_lock_wherever_it_is_built() -> None:
+    """A pinned source by its checksum, compiled without CUDA for the torch that is there, without dependencies."""
+    lines = [line for line in (ROOT / "envs" / "fairseq.txt").read_text().splitlines() if not line.startswith("#")]
+    assert len(lines) == 1
+    assert re.fullmatch(rf"fairseq-fixed=={lock()['fairseq-fixed']} --hash=sha256:[0-9a-f]{{64}}", lines[0])
+    for name in ("Makefile", "envs/train.post-deploy.sh", "envs/softlabels.def"):
+        commands = re.findall(r"[^\n]*pip install.*", (ROOT / name).read_text().replace("\\\n", ""))
+        (place,) = [number for number, command in enumerate(commands) if "envs/fairseq.txt" in command]
+        assert re.search(r"^\s*env -u CUDA_HOME \S*python", commands[place]), name
+        assert {"--no-deps", "--no-build-isolation", "--require-hashes", "-r"} <= set(commands[place].split()), name
+        if name != "envs/train.post-deploy.sh":  # conda has installed the rest before
+            assert re.search(r"\[workflow,(slurm,)?fairseq\]", commands[0]), name
+            assert place == 1, name
+    assert "fairseq" not in (ROOT / "envs" / "analysis.post-deploy.sh").read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    assert "$(VENV)/.installed: envs/lock.txt envs/fairseq.txt pyproject.toml\n" in makefile  # so of demo and of test
+
+
+def test_the_lock_has_what_fairseq_asks_for() -> None:
+    for name, condition in runtime_of_fairseq().items():
+        assert name in lock()
+        if condition.startswith("=="):
+            assert lock()[name] == condition.removeprefix("==")
+
+
+def test_the_package_and_its_image_side_need_no_fairseq() -> None:
+    """`import softlabels`, every module of the command line, and training of images: fairseq is imported by nobody."""
+    code = (
+        "import sys; sys.modules['fairseq'] = sys.modules['fairseq_cli'] = None\n"
+        "import softlabels, softlabels.cli, softlabels.training.job, softlabels.training.probes\n"
+        "import softlabels.figures.make, softlabels.grid.audit, softlabels.inspect, softlabels.notebook\n"
+        "assert not [name for name in sys.modules if name.startswith(('fairseq.', 'hydra', 'omegaconf'))]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_missing_fairseq_is_one_sentence() -> None:
+    for call in ("compat.fairseq()", "binary.binarise(Path('text'), Path('bin'), ('en', 'de'))"):
+        code = (
+            "import sys; sys.modules['fairseq'] = None\n"
+            "from pathlib import Path\n"
+            "from softlabels.errors import SoftlabelsError\n"
+            f"from softlabels.translation{'.corpus' * call.startswith('binary')} import {call.split('.')[0]}\n"
+            f"try: {call}\n"
+            "except SoftlabelsError as error: print(error)"
+        )
+        assert subprocess.check_output([sys.executable, "-c", code], text=True) == (
+            "fairseq is not installed; run make setup\n"
+        )
+
+
 def test_the_container_is_made_from_the_lock() -> None:
     recipe = (ROOT / "envs" / "softlabels.def").read_text()
     assert "==" not in recipe
     files = dict(re.findall(r"^    (\S+) (/opt/softlabels/\S+)$", recipe, re.MULTILINE))
     assert files == {name: f"/opt/softlabels/{name}" for name in files}
-    assert {"src", "envs/lock.txt", "pyproject.toml", project()["readme"], *project()["license-files"]} == set(files)
+    needed = {"src", "envs/lock.txt", "envs/fairseq.txt", "pyproject.toml", project()["readme"]}
+    assert needed | set(project()["license-files"]) == set(files)
     assert all((ROOT / name).exists() for name in files)
     (extras,) = re.findall(r"pip install .*-c /opt/softlabels/envs/lock\.txt '/opt/softlabels\[(.+)\]'", recipe)
-    assert set(extras.split(",")) == {"workflow", "slurm"} <= set(project()["optional-dependencies"])
+    assert set(extras.split(",")) == {"workflow", "slurm", "fairseq"} <= set(project()["optional-dependencies"])
     (python,) = re.findall(r"^From: python:([0-9.]+)$", recipe, re.MULTILINE)
     for path in (ROOT / "envs").glob("*.yaml"):
         assert f"python={python}" in yaml.safe_load(path.read_text())["dependencies"]
@@ -81,34 +156,39 @@ def test_the_container_is_made_from_the_lock() -> None:
     assert recipe.count("softlabels.sif") > 1
 
 
-def test_conda_environments_get_the_package_itself(tmp_path: Path) -> None:
+@pytest.mark.parametrize("environment", ["analysis", "train"])
+def test_conda_environments_get_the_package_itself(environment: str, tmp_path: Path) -> None:
     """The script that Snakemake runs in a new environment, run as it does: a copy of it, in the project's folder."""
     tree, prefix = tmp_path / "the project", tmp_path / "conda"
     shutil.copytree(ROOT / "src", tree / "src", ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, tree)
+    (tree / "envs").mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE", "envs/fairseq.txt"):
+        shutil.copy(ROOT / name, tree / name)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", prefix], check=True)
     (site,) = prefix.glob("lib/python3*/site-packages")
-    for package in ("pip", "setuptools"):  # of this environment, because the new one is made without the network
+    # Of this environment, because the new one is made without the network; fairseq as one that is built already.
+    for package in ("pip", "setuptools", *(["fairseq-fixed"] if environment == "train" else [])):
         for file in importlib.metadata.files(package) or ():
             if ".." not in file.parts:
                 (site / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(file.locate(), site / file)
-    scripts = {(path.with_name(f"{path.stem}.post-deploy.sh")).resolve() for path in (ROOT / "envs").glob("*.yaml")}
-    (script,) = scripts  # one for all environments
-    copy = shutil.copy(script, tmp_path / "copy.post-deploy.sh")
+    copy = shutil.copy(ROOT / "envs" / f"{environment}.post-deploy.sh", tmp_path / "copy.post-deploy.sh")
 
     def deploy(**variables: str) -> subprocess.CompletedProcess[str]:
-        environment = {name: value for name, value in os.environ.items() if name != "CONDA_PREFIX"}
-        environment |= {"PIP_NO_INDEX": "1", **variables}
-        return subprocess.run(["bash", copy], cwd=tree, env=environment, capture_output=True, text=True, check=False)
+        clean = {name: value for name, value in os.environ.items() if name != "CONDA_PREFIX"}
+        clean |= {"PIP_NO_INDEX": "1", **variables}
+        return subprocess.run(["bash", copy], cwd=tree, env=clean, capture_output=True, text=True, check=False)
 
     assert deploy().returncode != 0  # conda did not activate the environment
     done = deploy(CONDA_PREFIX=str(prefix))
     assert done.returncode == 0, done.stdout + done.stderr
+    assert ("fairseq-fixed" in done.stdout) == (environment == "train")
     assert "usage: softlabels" in subprocess.check_output([prefix / "bin" / "softlabels", "--help"], text=True)
     command = [prefix / "bin" / "python", "-c", "import softlabels; print(softlabels.__file__)"]
     assert subprocess.check_output(command, text=True).strip() == str(tree / "src" / "softlabels" / "__init__.py")
+    if environment == "train":
+        (tree / "envs" / "fairseq.txt").write_text("fairseq-fixed==0 --hash=sha256:" + 64 * "0")
+        assert deploy(CONDA_PREFIX=str(prefix)).returncode != 0  # another one is not taken for it
 
 
 def test_the_rules_use_environments_that_exist() -> None:

@@ -56,6 +56,8 @@ def audit(arguments: Arguments) -> None:
     report = run_audit(plan, Path.cwd())
     table = render_jobs if arguments.jobs else render
     print(json.dumps(report, indent=1) if arguments.json else table(report))
+    for warning in plan.warnings:
+        print(warning, file=sys.stderr)
     check_cache_budget(plan)
 
 
@@ -97,10 +99,17 @@ def data(arguments: Arguments) -> None:
 
 
 def fingerprint(arguments: Arguments) -> None:
-    """Print the fingerprint of an image folder, for dataset.sha256: results then belong to these very pictures."""
-    from softlabels.data.folder import fingerprint_folder
+    """Print the fingerprint of pictures or text, for dataset.sha256: results then belong to these very files."""
+    if not arguments.dataset.lstrip().startswith("{"):
+        from softlabels.data.folder import fingerprint_folder
 
-    print(fingerprint_folder(arguments.folder))
+        print(fingerprint_folder(Path(arguments.dataset)))
+        return
+    from softlabels.grid.parse import from_dict
+    from softlabels.grid.translation import CorpusSpec
+    from softlabels.translation.corpus.source import fingerprint as of_corpus
+
+    print(of_corpus(from_dict(CorpusSpec, json.loads(arguments.dataset), "dataset"), arguments.root.expanduser()))
 
 
 def _jobs(arguments: Arguments) -> tuple[Any, list[tuple[str, int, str]]]:
@@ -233,7 +242,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--download", action="store_true", help="fetch missing files")
 
     command = add(fingerprint, "fingerprint", "softlabels fingerprint data/birds")
-    command.add_argument("folder", type=Path, help="folder with train/<class>/…")
+    command.add_argument("dataset", help="folder with train/<class>/…, or a corpus as in a grid, as JSON")
+    command.add_argument("--root", type=Path, default=Path("data"), help="folder with archives (default: data)")
 
     trainers: tuple[tuple[Callable[[Arguments], None], str, str], ...] = (
         (train, "train", "runs/<run id>/seed<k>/run.json"),

@@ -14,6 +14,7 @@ from softlabels.grid.parse import run_from
 from softlabels.grid.spec import Run
 from softlabels.layout import Layout
 from softlabels.metrics.rows import read_logits, read_rows
+from softlabels.metrics.tokens import TokenFile, read_tokens
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,11 @@ class Results:
         if name not in logits:
             raise SoftlabelsError(f"{path} holds no {name}; it has {', '.join(sorted(logits))}")
         return logits[name], labels[split]
+
+    def tokens(self, run: str, seed: int = 0) -> TokenFile:
+        """Next-token predictions of a translation run: gold types, penultimate activations, output matrix; logits are the
+        product of the latter two (`softlabels.metrics.tokens.scores` computes with them block by block)."""
+        return read_tokens(self.layout.run(self.resolve(run), seed) / "features.safetensors")
 
     def resolve(self, run: str) -> str:
         """The one run id that is, or begins with, `run`.

@@ -97,7 +97,7 @@ def _caching_hours(plan: Plan, trainings: Iterable[Training]) -> float:
         for name, seed in trainings
         if (need := needed_cache(plan.runs[name])) is not None
     }
-    return sum(costs.caching_flops(need) or 0.0 for need in needs.values()) / plan.flops_per_second / 3600
+    return sum((costs.caching_flops(need) or 0.0) / plan.rate(need.student) for need in needs.values()) / 3600
 
 
 def _summary(

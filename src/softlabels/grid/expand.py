@@ -6,9 +6,7 @@ the families it draws. Equal specs are one run, whatever family declared them.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +14,11 @@ import yaml
 
 from softlabels.errors import SpecError
 from softlabels.figures.declared import check as check_drawable
-from softlabels.grid import corpora, datasets, transformers, zoo
 from softlabels.grid.config import numbers, read_yaml, validate
+from softlabels.grid.families import Grid
 from softlabels.grid.identity import run_id
-from softlabels.grid.files import probe_from
-from softlabels.grid.parse import freeze, from_dict, key, run_from
-from softlabels.grid.plan import AnyProbe, Artifact, Jobs, Member, Plan, Probe, Tokens, Translations
-from softlabels.grid.recipe import Recipe
-from softlabels.grid.spec import (
-    DatasetSpec,
-    Distill,
-    ModelSpec,
-    Run,
-    RunSpec,
-    Teacher,
-    TranslationSpec,
-    UserLogits,
-    UserNetwork,
-    teacher_of,
-    to_dict,
-)
-from softlabels.grid.transformers import TRANSFORMERS
-from softlabels.grid.translation import CorpusSpec, TranslationRecipe
+from softlabels.grid.plan import Artifact, Jobs, Plan
+from softlabels.grid.spec import Distill, Run, teacher_of, to_dict
 
 DEFAULTS: dict[str, Any] = {
     "scale": "demo",
@@ -49,9 +30,6 @@ DEFAULTS: dict[str, Any] = {
     "cache": {},
     "grid": None,
 }
-LENGTHS = ("steps", "updates", "epochs")
-OF_A_TEACHER = ("family", "seed", "checkpoint")
-"""Keys of a teacher that no axis can be named by."""
 
 
 def load_plan(config: Mapping[str, Any], root: Path) -> Plan:
@@ -87,11 +65,12 @@ def load_plan(config: Mapping[str, Any], root: Path) -> Plan:
             raise SpecError(f"config.yaml: papers: there is no grid of {paper!r}; there are {known}")
         content = read_yaml(path)
         validate(content, "grid", schemas, _relative(path, root))
-        grids.append(_Grid(content, f"{_relative(path, root)}:", scale, _relative(scale_file, root)))
+        grids.append(Grid(content, f"{_relative(path, root)}:", scale, _relative(scale_file, root)))
     if settings["grid"] is not None:
         # A scale replaces what the papers used; a user's own data stay what they are.
         only_size = {name: scale[name] for name in ("scale", "block", "pack", "flops_per_second")}
-        grids.append(_Grid(settings["grid"], "config.yaml: grid", only_size, ""))
+        only_size["translation_flops_per_second"] = scale.get("translation_flops_per_second")
+        grids.append(Grid(settings["grid"], "config.yaml: grid", only_size, ""))
 
     artifacts: dict[str, Artifact] = {}
     for grid in grids:
@@ -109,6 +88,7 @@ def load_plan(config: Mapping[str, Any], root: Path) -> Plan:
         block=scale["block"],
         pack=scale["pack"],
         flops_per_second=float(scale["flops_per_second"]),
+        translation_flops_per_second=scale.get("translation_flops_per_second"),
         max_cache_bytes=None if (limit := settings["cache"].get("max_bytes")) is None else int(limit),
         pack_minutes=scale.get("pack_minutes"),
         jobs=Jobs(device=settings["device"], **settings["jobs"]),
@@ -156,313 +136,3 @@ def _shared_runs(artifacts: Iterable[Artifact]) -> tuple[dict[str, Run], dict[st
                     )
                 seeds.setdefault(name, set()).update(needed)
     return runs, {name: tuple(sorted(found)) for name, found in seeds.items()}
-
-
-@dataclass(frozen=True)
-class _Point:
-    """One member of a family before seeds are given, with what the scale changed to get it."""
-
-    values: dict[str, Any]
-    run: Run
-    published: dict[str, str]
-    changes: tuple[str, ...]
-
-
-class _Grid:
-    """One grid file under one scale."""
-
-    def __init__(self, grid: Mapping[str, Any], where: str, scale: Mapping[str, Any], scale_where: str) -> None:
-        self.grid, self.where, self.scale = grid, where, scale
-        self.paper: str = grid["paper"]
-        self.scale_where = f"{scale_where}:"
-        self.substitute: Mapping[str, Any] = scale.get("substitute") or {}
-        self.thin: Mapping[str, Any] = (scale.get("thin") or {}).get(self.paper, {})
-        self.axes = {name: self._axes(name) for name in grid["families"]}
-        for family in self.thin:
-            self._known("families", family, key(self.scale_where, f"thin.{self.paper}"))
-        self._points: dict[tuple[str, Any], _Point] = {}
-        self._open: list[str] = []
-
-    def _known(self, section: str, name: str, where: str) -> Any:
-        if name not in self.grid[section]:
-            known = ", ".join(self.grid[section])
-            raise SpecError(f"{where}: {name!r} is not among the {section} of {self.paper}, {known}")
-        return self.grid[section][name]
-
-    # ---------------------------------------------------------------- families
-
-    def _axes(self, family: str) -> dict[str, list[Any]]:
-        axes = dict(self.grid["families"][family].get("axes") or {})
-        for axis in set(axes) & set(OF_A_TEACHER):
-            raise SpecError(f"{self.where} families.{family}.axes: {axis!r} cannot be the name of an axis")
-        for axis, kept in self.thin.get(family, {}).items():
-            where = f"{self.scale_where} thin.{self.paper}.{family}.{axis}"
-            if axis not in axes:
-                raise SpecError(f"{where}: the family has no such axis; its axes are {', '.join(axes) or 'none'}")
-            for value in kept:
-                if value not in axes[axis]:
-                    raise SpecError(f"{where}: {value!r} is not among the values of the grid, {axes[axis]}")
-            axes[axis] = [value for value in axes[axis] if value in kept]
-        return axes
-
-    def points(self, family: str) -> list[_Point]:
-        axes = self.axes[family]
-        return [self._point(family, dict(zip(axes, v, strict=True))) for v in itertools.product(*axes.values())]
-
-    def _point(self, family: str, values: dict[str, Any]) -> _Point:
-        label = f"{family}({', '.join(f'{k}={v}' for k, v in values.items())})"
-        if label in self._open:
-            raise SpecError(f"{self.where} families: the teachers {' ← '.join([*self._open, label])} form a cycle")
-        found = self._points.get((family, freeze(values)))
-        if found is None:
-            self._open.append(label)
-            found = self._build(family, values)
-            self._points[family, freeze(values)] = found
-            self._open.pop()
-        return found
-
-    def _build(self, family: str, values: dict[str, Any]) -> _Point:
-        declared = self.grid["families"][family]
-        where = key(self.where, f"families.{family}.run")
-        run = _substituted(declared["run"], values, where)
-        changes: list[str] = []
-        dataset = self._dataset(run["dataset"], key(where, "dataset"), changes)
-        is_text = isinstance(dataset, CorpusSpec)
-        model = self._model(run["model"], run["dataset"], is_text, key(where, "model"), changes)
-        recipe = self._recipe(run["recipe"], is_text, key(where, "recipe"), changes)
-        published = {"dataset": run["dataset"], "student": run["model"]}
-        targets = dict(run["targets"])
-        if "teacher" in targets:
-            targets["teacher"], published["teacher"] = self._teacher(
-                targets["teacher"], run["dataset"], is_text, key(where, "targets.teacher"), changes
-            )
-        parts = {"dataset": dataset, "model": model, "recipe": recipe, "targets": targets}
-        spec = run_from(parts | ({"task": "translation"} if is_text else {}), where)
-        _located(_require_fit, where)(spec)
-        for axis in values:
-            if f"'${axis}'" not in repr(declared["run"]):
-                raise SpecError(f"{where}: no value is ${axis}, so the axis {axis} has no effect")
-        return _Point(values, spec, published | declared.get("published", {}), tuple(dict.fromkeys(changes)))
-
-    # ---------------------------------------------------------------- names to specs
-
-    def _dataset(self, alias: str, where: str, changes: list[str]) -> DatasetSpec | CorpusSpec:
-        content, where = self._known("datasets", alias, where), key(self.where, f"datasets.{alias}")
-        if (other := self.substitute.get("datasets", {}).get(alias)) is not None:
-            content, where = other, key(self.scale_where, f"substitute.datasets.{alias}")
-            changes.append(f"{content.get('name')} stands in for {alias}")
-        if content.get("name") in corpora.CORPORA:
-            text = from_dict(CorpusSpec, content, where)
-            _located(corpora.settled, where)(text)
-            return text
-        spec = from_dict(DatasetSpec, content, where)
-        _located(datasets.sizes, where)(spec)
-        return spec
-
-    def _model(self, alias: str, dataset: str, is_text: bool, where: str, changes: list[str]) -> ModelSpec:
-        content, where = self._known("models", alias, where), key(self.where, f"models.{alias}")
-        for name in (f"{dataset}/{alias}", alias):
-            if (other := self.substitute.get("models", {}).get(name)) is not None:
-                content, where = other, key(self.scale_where, f"substitute.models.{name}")
-                changes.append(f"{content.get('name')} stands in for {alias}")
-                break
-        spec = from_dict(ModelSpec, content, where)
-        _located(zoo.check_options, where)(spec.name, spec.options, TRANSFORMERS if is_text else zoo.MODELS)
-        return spec
-
-    def _recipe(self, name: str, is_text: bool, where: str, changes: list[str]) -> Recipe | TranslationRecipe:
-        self._known("recipes", name, where)
-        replaced = name in self.substitute.get("recipes", {})
-        if replaced:
-            changes.append("training recipes of this scale")
-        content = self._merged(name, where, original=False, seen=())
-        file = self.scale_where if replaced else self.where
-        where = key(file, f"substitute.recipes.{name}" if replaced else f"recipes.{name}")
-        return from_dict(TranslationRecipe, content, where) if is_text else from_dict(Recipe, content, where)
-
-    def _merged(self, name: str, where: str, original: bool, seen: tuple[str, ...]) -> dict[str, Any]:
-        """A recipe with what it takes over from its `base`; a scale's recipe may build on the paper's of its name."""
-        content = dict(self._known("recipes", name, where))
-        scaled = self.substitute.get("recipes", {}).get(name)
-        label = name if original or scaled is None else f"{name} (scale)"
-        if label in seen:
-            raise SpecError(f"{self.where} recipes: the bases {' ← '.join([*seen, label])} form a cycle")
-        if scaled is not None and not original:
-            content = dict(scaled)
-        base = content.pop("base", None)
-        if base is None:
-            return content
-        below = self._merged(base, f"{where} base", original=base == name, seen=(*seen, label))
-        if set(LENGTHS) & set(content):  # the one that is given replaces the other
-            below = {k: v for k, v in below.items() if k not in LENGTHS}
-        return below | content
-
-    # ---------------------------------------------------------------- teachers
-
-    def _teacher(
-        self, content: Mapping[str, Any], dataset: str, is_text: bool, where: str, changes: list[str]
-    ) -> tuple[Teacher, str]:
-        """The teacher and its name in the paper."""
-        named = {k: v for k, v in content.items() if k in OF_A_TEACHER[1:]}
-        if "family" not in content:
-            if not {"weights", "logits"} & set(content):
-                raise SpecError(f"{where} needs a family of this grid, or weights or logits of your own")
-            own = {k: v for k, v in content.items() if k not in named}
-            if "model" in own:
-                own["model"] = to_dict(self._model(own["model"], dataset, is_text, key(where, "model"), changes))
-            run = from_dict(UserNetwork if "weights" in own else UserLogits, own, where)
-            return from_dict(Teacher, {"run": run, **named}, where), content.get("model", "own logits")
-        family = content["family"]
-        self._known("families", family, key(where, "family"))
-        chosen = {k: v for k, v in content.items() if k not in ("family", *named)}
-        axes = self.axes[family]
-        for axis, value in chosen.items():
-            if axis not in axes:
-                raise SpecError(
-                    f"{where}: family {family} has no axis {axis!r}; its axes are {', '.join(axes) or 'none'}"
-                )
-            if value not in axes[axis]:
-                raise SpecError(
-                    f"{where}: no teacher {family}({axis}={value}) in the grid; {axis} is one of {axes[axis]}"
-                    + (f" (thinned by {self.scale_where[:-1]})" if axis in self.thin.get(family, {}) else "")
-                )
-        open_axes = [axis for axis in axes if axis not in chosen and len(axes[axis]) > 1]
-        if open_axes:
-            raise SpecError(f"{where}: family {family} has several members; say which by {', '.join(open_axes)}")
-        point = self._point(family, {axis: chosen.get(axis, axes[axis][0]) for axis in axes})
-        changes += point.changes
-        return from_dict(Teacher, {"run": point.run, **named}, where), point.published["student"]
-
-    # ---------------------------------------------------------------- artifacts
-
-    def artifacts(self, seeds: Any, variants: bool) -> list[Artifact]:
-        return [
-            self._artifact(name, declared, seeds)
-            for name, declared in self.grid["artifacts"].items()
-            if variants or not declared.get("variant", False)
-        ]
-
-    def _artifact(self, name: str, declared: Mapping[str, Any], seeds: Any) -> Artifact:
-        where = key(self.where, f"artifacts.{name}")
-        scaled = (self.scale.get("artifacts") or {}).get(f"{self.paper}.{name}", {})
-        published_seeds, scale_seeds = declared["seeds"], scaled.get("seeds", self.scale.get("seeds"))
-        chosen = next(s for s in (seeds, scale_seeds, published_seeds) if s is not None)
-        members: list[Member] = []
-        changes: list[str] = []
-        thinned: list[str] = []
-        for family in declared["families"]:
-            self._known("families", family, key(where, "families"))
-            own = _seeds(chosen, family, key(where, "seeds"))
-            asked = _seeds(published_seeds, family, key(where, "seeds"))
-            if len(own) != len(asked):
-                thinned.append(f"{len(own)} seeds instead of {len(asked)}")
-            for axis in self.thin.get(family, {}):
-                kept = ", ".join(f"{value}" for value in self.axes[family][axis])
-                thinned.append(f"{axis} of {family.replace('_', ' ')} thinned to {kept}")
-            for point in self.points(family):
-                changes += point.changes
-                members.append(
-                    Member(family, tuple(point.values.items()), point.run, own, tuple(point.published.items()))
-                )
-        probes = (declared.get("probes") or {}) | scaled.get("probes", {})
-        return Artifact(
-            id=f"{self.paper}.{name}",
-            title=declared["title"],
-            kind=declared["kind"],
-            draw=declared["draw"],
-            members=tuple(members),
-            probes=tuple(
-                (family, probe)
-                for family, found in probes.items()
-                for content in (found if isinstance(found, list) else [found])
-                for probe in _probes(
-                    content, [m for m in members if m.family == family], key(where, f"probes.{family}")
-                )
-            ),
-            options=dict(declared.get("options") or {}) | scaled.get("options", {}),
-            notes=tuple(f"{self.scale['scale']}: {change}" for change in dict.fromkeys([*sorted(changes), *thinned])),
-            variants=tuple(declared.get("variants") or ()),
-        )
-
-
-def _probes(content: Mapping[str, Any], members: list[Member], where: str) -> list[AnyProbe]:
-    """A probe for each combination of the values that are given as a list where a probe takes one."""
-    several = [name for name in ("temperature", "checkpoint") if isinstance(content.get(name), list)]
-    return [
-        _probe({**content, **dict(zip(several, values, strict=True))}, members, where)
-        for values in itertools.product(*(content[name] for name in several))
-    ]
-
-
-def _probe(content: Mapping[str, Any], members: list[Member], where: str) -> AnyProbe:
-    if not members:
-        raise SpecError(f"{where}: the family is not among those of the artifact")
-    probe = probe_from(content, where)
-    for run in (member.run for member in members):
-        if isinstance(run, TranslationSpec) == isinstance(probe, Probe):
-            told = "translations or tokens" if isinstance(run, TranslationSpec) else "logits or features"
-            raise SpecError(f"{where}.what: of a {run.task} network one asks {told}")
-        if isinstance(run, RunSpec) and isinstance(probe, Probe):
-            _check_probe(probe, run, where)
-    return probe
-
-
-def _check_probe(probe: Probe, run: RunSpec, where: str) -> None:
-    num_classes = datasets.info(run.dataset).num_classes
-    if probe.classes and max(probe.classes) >= num_classes:
-        raise SpecError(f"{where}.classes: {run.dataset.name} has classes 0 to {num_classes - 1} only")
-    if probe.checkpoints == "milestones" and not (run.recipe.milestones or run.recipe.milestone_every):
-        raise SpecError(f"{where}.checkpoints: the recipe of the family keeps no milestones")
-
-
-def _located(check: Callable[..., Any], where: str) -> Callable[..., Any]:
-    def located(*args: Any) -> Any:
-        try:
-            return check(*args)
-        except SpecError as error:
-            raise SpecError(f"{where}: {error}") from None
-
-    return located
-
-
-def _require_fit(run: Run) -> None:
-    """What only the run as a whole can tell: pictures large enough for crop and network, milestones within the run,
-    heads that divide a width."""
-    if isinstance(run, TranslationSpec):
-        o = transformers.options(run.model)
-        if o["dim"] % o["heads"]:
-            raise SpecError(f"model.options.heads: {o['heads']} heads do not divide a width of {o['dim']}")
-        return
-    side = min(datasets.info(run.dataset).shape[1:])
-    crop, least = run.recipe.augment.crop, getattr(zoo.MODELS.get(run.model.name), "min_side", 1)
-    if crop is not None and crop > side:
-        raise SpecError(f"recipe.augment.crop: {crop} is larger than the pictures of {side} pixels")
-    if (crop or side) < least:
-        raise SpecError(f"model.name: {run.model.name} needs pictures of at least {least} pixels, not {crop or side}")
-    rows = datasets.sizes(run.dataset)["train"]
-    if rows is not None or run.recipe.steps is not None:
-        steps = run.recipe.num_steps(rows or 1)
-        if run.recipe.milestones and max(run.recipe.milestones) > steps:
-            raise SpecError(f"recipe.milestones: {max(run.recipe.milestones)} lies beyond the {steps} steps of the run")
-
-
-def _substituted(value: Any, axes: Mapping[str, Any], where: str) -> Any:
-    """`$axis` replaced by its value, wherever it stands as a whole value."""
-    if isinstance(value, Mapping):
-        return {name: _substituted(item, axes, key(where, name)) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_substituted(item, axes, where) for item in value]
-    if isinstance(value, str) and value.startswith("$"):
-        if value[1:] not in axes:
-            raise SpecError(f"{where}: {value} is no axis of the family; its axes are {', '.join(axes) or 'none'}")
-        return axes[value[1:]]
-    return value
-
-
-def _seeds(chosen: Any, family: str, where: str) -> tuple[int, ...]:
-    """Seeds from a count, a list, or one of these for each family."""
-    if isinstance(chosen, Mapping):
-        if family not in chosen:
-            raise SpecError(f"{where} gives no seeds for the family {family}")
-        chosen = chosen[family]
-    return tuple(range(chosen)) if isinstance(chosen, int) else tuple(dict.fromkeys(chosen))

@@ -89,7 +89,7 @@ def training_packs(plan: Plan, layout: Layout) -> list[Pack]:
     """Every seed of every run, by its `run.json`."""
     found: list[Block] = []
     for run, spec in plan.runs.items():
-        each = _minutes(training_flops(spec), plan)
+        each = _minutes(training_flops(spec), spec, plan)
         for seeds in _affordable(plan.seeds[run], each, plan):
             members = [Member(spec, seed, None, layout.run(run, seed) / "run.json") for seed in seeds]
             found.append(Block(members, _read_by(spec, seeds, layout), each * len(seeds)))
@@ -101,7 +101,8 @@ def cache_packs(plan: Plan, layout: Layout) -> list[Pack]:
     students = {need.id: spec for spec in plan.runs.values() if (need := needed_cache(spec))}
     found: list[Block] = []
     for name, (need, all_seeds) in needed_caches(plan).items():
-        student, each = students[name], _minutes(caching_flops(need), plan)
+        student = students[name]
+        each = _minutes(caching_flops(need), student, plan)
         for seeds in _affordable(all_seeds, each, plan):
             inputs = [_manifest(student, layout)]
             if isinstance(need.teacher.run, Run):
@@ -133,7 +134,7 @@ def _asking(kind: str, plan: Plan, layout: Layout) -> list[Pack]:
     found: list[Block] = []
     for (run, block), probes in asked.items():
         spec = plan.runs[run]
-        each = sum(_minutes(probe_flops(spec, probe), plan) for probe in probes.values())
+        each = sum(_minutes(probe_flops(spec, probe), spec, plan) for probe in probes.values())
         for seeds in _affordable(block, each, plan):
             inputs = [_manifest(spec, layout), *(layout.run(run, seed) / "run.json" for seed in seeds)]
             members = [
@@ -145,8 +146,8 @@ def _asking(kind: str, plan: Plan, layout: Layout) -> list[Pack]:
     return _packed(kind, found, plan)
 
 
-def _minutes(flops: float | None, plan: Plan) -> float:
-    return (plan.pack_minutes or 0.0) if flops is None else flops / plan.flops_per_second / 60
+def _minutes(flops: float | None, run: Run, plan: Plan) -> float:
+    return (plan.pack_minutes or 0.0) if flops is None else flops / plan.rate(run) / 60
 
 
 def _affordable(seeds: Iterable[int], each: float, plan: Plan) -> Iterator[tuple[int, ...]]:

@@ -199,9 +199,16 @@ class Plan:
     """Blocks that one job trains, one after another (start-up is paid once)."""
     flops_per_second: float
     """Assumed rate of the scale's device where no benchmark is recorded."""
+    translation_flops_per_second: float | None = None
+    """Of translation runs, whose products are larger; None: the same."""
     max_cache_bytes: int | None = None
     pack_minutes: float | None = None
     """Estimated minutes beyond which a job takes no further block; None: no limit."""
     jobs: Jobs = Jobs()
     warnings: tuple[str, ...] = ()
     """What can be run and probably should not; said by the audit and before a workflow starts."""
+
+    def rate(self, run: Run) -> float:
+        """Assumed operations per second of a run."""
+        own = self.translation_flops_per_second if run.task == "translation" else None
+        return own or self.flops_per_second

@@ -34,7 +34,10 @@ BASE_MB = {"cpu": 500, "gpu": 3000}  # Python with torch (340 MB seen), and with
 RESIDENT_BYTES = 8 << 30  # larger splits stay memory-mapped (training/pictures.py)
 SHARD_BYTES = 256 << 20  # of a cache, unless one view is larger (cache/writer.py)
 COPIES = 16  # of the weights: with gradients, two buffers, average and best; a checkpoint holds most of it twice more
-CHECKPOINT_COPIES = {"image": 5, "translation": 8}  # fairseq's last and previous one, each with two buffers, and the best
+CHECKPOINT_COPIES = {
+    "image": 5,
+    "translation": 8,
+}  # fairseq's last and previous one, each with two buffers, and the best
 LOGIT_COPIES = 6  # of a batch of tokens by V types
 ASKED_TOKENS = 4000  # of a batch outside training (translation/network.py)
 UNKNOWN_PARAMETERS = 100_000_000  # of an import path
@@ -112,7 +115,7 @@ class Recorded:
         if seconds := self.measured(name, "seconds"):
             return statistics.fmean(seconds) / 3600, "benchmark"
         flops = costs.training_flops(self.plan.runs[name])
-        return (0.0, "unknown") if flops is None else (flops / self.plan.flops_per_second / 3600, "flops")
+        return (0.0, "unknown") if flops is None else (flops / self.plan.rate(self.plan.runs[name]) / 3600, "flops")
 
 
 class Estimator:
@@ -169,7 +172,7 @@ class Estimator:
             hours, source = self.recorded.hours(run_id(member.run))
             return self.jobs.max_minutes if source == "unknown" else 60 * hours
         flops = member.flops
-        return self.jobs.max_minutes if flops is None else flops / self.plan.flops_per_second / 60
+        return self.jobs.max_minutes if flops is None else flops / self.plan.rate(member.run) / 60
 
     def _mem_mb(self, member: Member, base: int) -> float:
         """Of the command alone: the recorded peak, else arrays, weights and what is computed with them."""

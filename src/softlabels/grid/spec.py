@@ -190,7 +190,10 @@ class Distill:
         require(self.hard_weight is None or self.hard_weight >= 0, "targets.hard_weight must be ≥ 0")
         require(self.views == "all" or self.views > 0, f"targets.views must be > 0, not {self.views}")
         truncated = self.cache in ("topk_drop", "topk_lse")
-        require(truncated == (self.top_k is not None), "targets.top_k belongs to cache: topk_drop or topk_lse, and they need it")
+        require(
+            truncated == (self.top_k is not None),
+            "targets.top_k belongs to cache: topk_drop or topk_lse, and they need it",
+        )
         require(self.top_k is None or self.top_k > 0, f"targets.top_k must be > 0, not {self.top_k}")
         require(
             self.hard_alpha == 0 or self.weight_of_hard > 0,

@@ -69,7 +69,9 @@ class CorpusSpec:
                 "dataset: give val, or holdout_every to take validation pairs from training",
             )
             require(self.val is None or self.holdout_every is None, "dataset: give one of val and holdout_every")
-            require(self.archive is None, "dataset.archive has no effect on files of your own; give train, val and test")
+            require(
+                self.archive is None, "dataset.archive has no effect on files of your own; give train, val and test"
+            )
         else:
             given = [name for name in own if getattr(self, name) is not None]
             require(not given, f"dataset.{', '.join(given)}: has an effect only with name: {PARALLEL}")

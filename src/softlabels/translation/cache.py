@@ -45,14 +45,14 @@ FP16_TOLERANCE = 4e-3  # relative to the largest logit: rounding of activations 
 
 def sentence_hashes(sentences: Any) -> NDArray[np.uint64]:
     """64 bits of BLAKE2 over each sentence's target tokens [S], of fairseq's data set."""
-    digests = (hashlib.blake2b(sentences.tgt[i].numpy().tobytes(), digest_size=8).digest() for i in range(len(sentences)))
+    digests = (
+        hashlib.blake2b(sentences.tgt[i].numpy().tobytes(), digest_size=8).digest() for i in range(len(sentences))
+    )
     return np.frombuffer(b"".join(digests), dtype="<u8")
 
 
 @torch.no_grad()
-def rows_of(
-    network: Any, hidden: Tensor, kind: str, k: int | None = None, temperature: float | None = None
-) -> Arrays:
+def rows_of(network: Any, hidden: Tensor, kind: str, k: int | None = None, temperature: float | None = None) -> Arrays:
     """The arrays of a shard for activations [N, d] (all kinds but `features`)."""
     logits = network.decoder.output_layer(hidden).float()
     if kind == "dense":
@@ -154,7 +154,9 @@ def require_k(k: int | None, vocabulary: int) -> None:
         SpecError: k > V.
     """
     if k is not None and k > vocabulary:
-        raise SpecError(f"targets.top_k: {k} of the largest logits, but the vocabulary has {vocabulary} types; give less")
+        raise SpecError(
+            f"targets.top_k: {k} of the largest logits, but the vocabulary has {vocabulary} types; give less"
+        )
 
 
 def _bounds(offsets: NDArray[np.int64], rows: int) -> list[int]:
@@ -246,7 +248,9 @@ class CachedTeacher:
         """
         found = {part: torch.from_numpy(self._gather(part, ids)).to(self.device) for part in self.parts}
         if len(next(iter(found.values()))) != count:
-            raise SoftlabelsError(f"{self.folder}: sentences {ids[:3]}… have other lengths than in the batch; delete it")
+            raise SoftlabelsError(
+                f"{self.folder}: sentences {ids[:3]}… have other lengths than in the batch; delete it"
+            )
         if self.output is not None:
             return DenseTeacher(found["features"].float() @ self.output.T)
         if self.kind == "dense":

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import importlib.util
 import logging
 import os
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from typing import Any
 
 import torch
 
+from softlabels.errors import SoftlabelsError
 from softlabels.files import atomic
 
 PLUGIN = Path(__file__).parent / "plugin"
@@ -83,8 +85,10 @@ def fairseq() -> ModuleType:
     """The package, imported and adapted; takes some seconds the first time.
 
     Raises:
-        ModuleNotFoundError: it is not installed (`make setup`).
+        SoftlabelsError: it is not installed (`make setup`).
     """
+    if importlib.util.find_spec("fairseq") is None:
+        raise SoftlabelsError("fairseq is not installed; run make setup")
     # Before fairseq, which else sets up a format of its own when it is imported.
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

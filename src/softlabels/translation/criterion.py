@@ -94,4 +94,3 @@ class SoftTargets(FairseqCriterion):
     def logging_outputs_can_be_summed() -> bool:
         """Sums over workers mean the same."""
         return True
-

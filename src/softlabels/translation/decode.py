@@ -40,7 +40,9 @@ def translate(
         for i, hypotheses in zip(sample["id"].tolist(), generator.generate([translator.network], sample), strict=True):
             subwords[i] = task.target_dictionary.string(hypotheses[0]["tokens"].int().cpu())
     if sorted(subwords) != list(range(count)):
-        raise SoftlabelsError(f"{len(subwords)} of {count} sentences of {probe.split} were translated; report this fault")
+        raise SoftlabelsError(
+            f"{len(subwords)} of {count} sentences of {probe.split} were translated; report this fault"
+        )
     manifest, language = corpus.manifest, corpus.manifest["languages"][1]
     as_written = _Text(manifest)
     written = [as_written(subwords[i]) for i in range(count)]

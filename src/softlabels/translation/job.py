@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from softlabels import tensors
-from softlabels.errors import Stopped
+from softlabels.errors import SpecError, Stopped
 from softlabels.grid.costs import training_steps
 from softlabels.grid.identity import CacheNeed, dataset_id, needed_cache, probe_id, run_id
 from softlabels.grid.plan import AnyProbe, Tokens, Translations
@@ -73,6 +73,7 @@ def train(
         SoftlabelsError: as `Trainer.run`, or a cache that does not belong to this student.
     """
     corpus = corpus_of(worker, spec.dataset)
+    _require_room(spec, corpus)
     trainer = Trainer(
         spec,
         seed,
@@ -107,6 +108,27 @@ def train(
         "data_fingerprint": corpus.manifest["fingerprint"],
     }
     return Finished(trained.history, about, trainer.clean_up)
+
+
+def _require_room(spec: TranslationSpec, corpus: Corpus) -> None:
+    """Refuse a recipe that a sentence does not fit into, before fairseq does in the middle of its work.
+
+    Raises:
+        SpecError: a validation or test sentence longer than `max_positions`, or a training sentence than `max_tokens`.
+    """
+    limit = spec.recipe.max_positions
+    for split in ("val", "test"):
+        if (longest := corpus.longest(split)) > limit:
+            raise SpecError(
+                f"recipe.max_positions: a sentence of {split} has {longest} tokens and {limit} are allowed; "
+                "no sentence of it may be left out, so give more"
+            )
+    longest = min(corpus.longest("train"), limit)
+    if longest > spec.recipe.max_tokens:
+        raise SpecError(
+            f"recipe.max_tokens: a training sentence has {longest} tokens, a batch {spec.recipe.max_tokens}; give more, "
+            "or leave such sentences out by recipe.max_positions"
+        )
 
 
 def _criterion(
@@ -184,5 +206,3 @@ def ask(worker: Worker, spec: TranslationSpec, seed: int, probe: AnyProbe, path:
     assert isinstance(probe, Tokens)
     meta = {"run": run_id(spec), "seed": seed, "probe": probe_id(probe), "weights": {"last": translator.weights_sha256}}
     tensors.save(path, ask_tokens(translator, corpus, probe), meta)
-
-

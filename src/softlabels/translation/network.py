@@ -63,6 +63,11 @@ class Corpus:
             self.task.load_dataset(SPLITS[split])
         return self.task.datasets[SPLITS[split]]
 
+    def longest(self, split: str) -> int:
+        """Tokens of the longest sentence of a split, of either side."""
+        data = self.sentences(split)
+        return int(max(data.src_sizes.max(), data.tgt_sizes.max()))
+
     def batches(self, split: str, chosen: Any = None, max_tokens: int = 4000) -> Iterator[dict[str, Any]]:
         """Batches of the chosen sentences (ids; None: all), of about equal length, on the device; none is left out."""
         import numpy as np

@@ -105,7 +105,9 @@ def _type(token: str, corpus: Corpus) -> int:
     return number
 
 
-def _places(data: Any, count: int, types: list[int], probe: Tokens) -> tuple[NDArray[np.int64], list[tuple[int, int, int]]]:
+def _places(
+    data: Any, count: int, types: list[int], probe: Tokens
+) -> tuple[NDArray[np.int64], list[tuple[int, int, int]]]:
     """The first `per_token` places of each type: the sentences they are in, and (sentence, token, class)."""
     wanted = len(data) if probe.per_token is None else probe.per_token
     found: dict[int, list[tuple[int, int, int]]] = {kind: [] for kind in range(len(types))}

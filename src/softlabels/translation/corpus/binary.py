@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-from softlabels.errors import DataError
+from softlabels.errors import DataError, SoftlabelsError
 from softlabels.translation.corpus.parallel import Pair, paths_of, read_lines
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")  # of fairseq's dictionary, in its order
@@ -30,7 +31,10 @@ def binarise(subwords: Path, out: Path, languages: Pair, largest: int | None = N
 
     Raises:
         DataError: fairseq failed; the message ends with its last line.
+        SoftlabelsError: it is not installed.
     """
+    if importlib.util.find_spec("fairseq") is None:
+        raise SoftlabelsError("fairseq is not installed; run make setup")
     source, target = languages
     command = [sys.executable, "-m", "fairseq_cli.preprocess", "--task", "translation", "--joined-dictionary"]
     command += ["--source-lang", source, "--target-lang", target, "--destdir", str(out), "--workers", "1"]
