@@ -134,8 +134,10 @@ def _prepare(root: Path, size: Size, device: torch.device) -> Place:
         lengths = zip(sources.tolist(), targets.tolist(), strict=True)
         text = ((" ".join(draw.choice(words, s)), " ".join(draw.choice(words, t))) for s, t in lengths)
         write_pairs(root / "text" / part, ("en", "de"), text)
-    files = {part: str(root / "text" / part) for part in ("train", "val", "test")}
-    dataset = CorpusSpec("parallel", source="en", target="de", **files, subwords="given", tokenise=False)
+    train, val, test = (str(root / "text" / part) for part in ("train", "val", "test"))
+    text_of = {"source": "en", "target": "de", "train": train, "val": val, "test": test}
+    plain = {"name": "parallel", **text_of, "subwords": "given", "tokenise": False}
+    dataset = from_dict(CorpusSpec, plain, "benchmark")
     place = Place(size, root, dataset, device)
     with _quiet():
         prepare(dataset, place.data)
@@ -225,7 +227,9 @@ class Updates:
         tokens = sum(int(batch["ntokens"]) for batch in self.batches)
         about = {"updates": count, "tokens": tokens, "vocabulary": self.corpus.vocabulary, "temperature": T}
         plain, online = seconds["plain"], seconds["online"]
-        note = f"plain: {statistics.median(plain.wall) / count:.2f} s an update of {tokens // count} target tokens"
+        note: str | None = (
+            f"plain: {statistics.median(plain.wall) / count:.2f} s an update of {tokens // count} target tokens"
+        )
         for name in self.cached:
             yield Ratio(f"update {name} ÷ plain", seconds[name], plain, UPDATE_AIM, about, note)
             note = None
@@ -271,9 +275,9 @@ class Updates:
 
 
 def _commands(scope: Scope, place: Place, updates_per_epoch: int, tokens: int) -> Ratio:
-    """One epoch that is not counted, those that are, and one update more: what follows the last is not timed."""
+    """One epoch that is not counted, then those that are; both commands save and validate after them."""
     epochs = place.size.epochs
-    spec = place.spec(updates=(1 + epochs) * updates_per_epoch + 1)
+    spec = place.spec(updates=(2 + epochs) * updates_per_epoch)
     repetitions = min(scope.repetitions, 3)
     seconds = {"softlabels": Seconds(), "fairseq": Seconds()}
     for repetition in range(repetitions):
@@ -287,14 +291,13 @@ def _commands(scope: Scope, place: Place, updates_per_epoch: int, tokens: int) -
             "softlabels": ["-m", "softlabels.cli", "train", *options, str(output)],
             "fairseq": ["-m", "fairseq_cli.train", *bare, *FAIRSEQ],
         }
-        losses = {}
+        losses: dict[str, float] = {}
         for name in sorted(commands, reverse=repetition % 2 == 0):
             wall, cpu, losses[name] = _time_epochs(commands[name], epochs, (1 + epochs) * updates_per_epoch)
             seconds[name].wall.append(wall)
             seconds[name].cpu.append(cpu)
         if abs(losses["softlabels"] / losses["fairseq"] - 1) > 0.01:
             raise AssertionError(f"the two commands have trained other networks: their losses are {losses}")
-        shutil.rmtree(checkpoints)
     speeds = {name: epochs * tokens / statistics.median(s.wall) for name, s in seconds.items()}
     ours, theirs = speeds["softlabels"], speeds["fairseq"]
     note = f"{ours:.0f} ÷ {theirs:.0f}; start-up, validation and saving are not in them"
@@ -305,31 +308,29 @@ def _commands(scope: Scope, place: Place, updates_per_epoch: int, tokens: int) -
 
 
 def _time_epochs(command: list[str], epochs: int, updates: int) -> tuple[float, float, float]:
-    """Wall and processor seconds of a training from the end of its first epoch to that of the last, and its loss then.
+    """Wall and processor seconds of a training from the end of its first epoch until so many epochs later, when it is
+    ended, and its loss then.
 
     Raises:
         RuntimeError: the command failed, or did not say that these epochs ended after so many updates.
     """
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    marks: dict[int, tuple[float, float]] = {}
-    said, loss, made = [], float("nan"), 0
+    said, wall, cpu = [], 0.0, 0.0
     with subprocess.Popen([sys.executable, *command], env=environment, **pipes) as process:
         for line in process.stdout or ():
             said.append(line)
-            if found := MARK.search(line):
-                epoch = int(found[1])
-                marks.setdefault(epoch, (time.perf_counter(), _cpu_seconds(process.pid)))
-                if epoch == 1 + epochs:
-                    loss, made = float(found[2]), int(found[3])
-    if process.returncode or made != updates or 1 not in marks:
-        end = "".join(said[-40:])
-        raise RuntimeError(f"{' '.join(command[:3])} failed, or made {made} of {updates} updates:\n{end}")
-    (first, first_cpu), (last, last_cpu) = marks[1], marks[1 + epochs]
-    return last - first, last_cpu - first_cpu, loss
+            found = MARK.search(line)
+            if found and int(found[1]) == 1:
+                wall, cpu = time.perf_counter(), _cpu_seconds(process.pid)
+            elif found and int(found[1]) == 1 + epochs and int(found[3]) == updates and wall:
+                seconds = time.perf_counter() - wall, _cpu_seconds(process.pid) - cpu
+                process.kill()  # what follows is not timed
+                return *seconds, float(found[2])
+    end = "".join(said[-40:])
+    raise RuntimeError(f"{' '.join(command[:3])} did not say that {updates} updates have been made:\n{end}")
 
 
 def _cpu_seconds(process: int) -> float:
-    """Of a process that runs, all its threads."""
-    user, system = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    """Of another process, all its threads: what clock_getcpuclockid(3) of Linux makes of its number."""
+    return time.clock_gettime(~process << 3 | 2)

@@ -23,6 +23,7 @@ from softlabels.layout import Layout
 # per process, because jobs run side by side.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Snakemake writes it into the scripts of SLURM jobs as it is, where a space would end it.
 sys.executable = shlex.quote(sys.executable)
 

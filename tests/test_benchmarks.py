@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -141,6 +142,30 @@ def test_without_a_slurm_to_measure_it_says_so(tmp_path: Path) -> None:
         "a private SLURM has to be started by root",
         "there is no slurmctld (make test-slurm installs it)",
     )
+
+
+def test_translation_is_measured_against_fairseq(tmp_path: Path) -> None:
+    """Every kind of cache, its student beside fairseq's own criterion, and both commands on the same text."""
+    ratios = {ratio["name"]: ratio for ratio in bench(tmp_path, "translation")["ratios"]}
+    kinds = ["features", "topk_drop k=4", "topk_lse k=4", "dense"]
+    students = [f"cached {kind}" for kind in [*kinds, "features, β 0.9"]]
+    assert list(ratios) == [
+        *(f"cache {kind}: writing it ÷ plain forward pass" for kind in kinds),
+        *(f"update {student} ÷ plain" for student in students),
+        *(f"update {student} ÷ teacher online" for student in students),
+        "update teacher online ÷ plain",
+        "saving the state ÷ 1 plain updates",
+        "target tokens/s, softlabels train ÷ fairseq's own command",
+    ]
+    for ratio in ratios.values():
+        assert 0 < ratio["ratio"] < math.inf
+        assert 0 < ratio["cpu_ratio"] < math.inf
+        assert ratio["repetitions"] == 1
+    features, drop, lse, dense = (ratios[f"cache {kind}: writing it ÷ plain forward pass"] for kind in kinds)
+    rows = {2 * 16: features, 4 * 4: drop, 4 * 4 + 4: lse, 2 * 104: dense}  # d = 16, k = 4, V = 104
+    for payload, ratio in rows.items():
+        assert payload < ratio["bytes_per_token"] < payload + 8  # and what tells where sentences begin
+    assert features["bytes_once"] > 4 * 16 * 104  # the output matrix
 
 
 def bench(out: Path, name: str, **environment: str) -> dict[str, Any]:

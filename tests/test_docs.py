@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 import yaml
 
 from softlabels.cli import _parser
+from softlabels.grid.expand import load_plan
+from softlabels.grid.identity import needed_cache
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -19,6 +22,7 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 def test_links_lead_somewhere(page: Path) -> None:
     text = page.read_text()
     assert "TODO" not in text
+    assert not re.findall(r"@@[A-Z_]+@@", text)  # a number that is still to be filled in
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page.relative_to(ROOT)}: {target}"
@@ -54,3 +58,30 @@ def test_keys_of_jobs_in_the_pages_exist() -> None:
     schema = yaml.safe_load((ROOT / "workflow" / "schemas" / "config.schema.yaml").read_text())
     keys = {key for page in PAGES for key in re.findall(r"`jobs: ([a-z_]+)", page.read_text())}
     assert {"max_minutes", "stage", "gpu_share", "sbatch"} <= keys <= set(schema["properties"]["jobs"]["properties"])
+
+
+def test_the_grid_for_own_text_can_be_used_as_it_stands() -> None:
+    """What docs/translation.md says to put into config.yaml, and what it says about it."""
+    page = (ROOT / "docs" / "translation.md").read_text()
+    (block,) = re.findall(r"^```yaml\n(grid:\n.*?)^```", page, re.MULTILINE | re.DOTALL)
+    plan = load_plan({"papers": [], "scale": "paper", **yaml.safe_load(block)}, ROOT)
+    assert set(plan.artifacts) == {"own.translation", "own.translation_bleu"}
+    assert all(artifact.target in page for artifact in plan.artifacts.values())
+    taught = [run for run in plan.runs.values() if (need := needed_cache(run)) is not None and need.bytes > 0]
+    assert f"trains {len(plan.runs)} networks with {len(plan.seeds[next(iter(plan.runs))])} seeds each" in page
+    assert f"{len(taught)} with" in page
+    assert not plan.warnings
+
+
+def test_the_criterion_can_be_given_to_fairseqs_own_command() -> None:
+    from softlabels.translation.launch import parse
+    from softlabels.translation.losses import TokenLoss
+
+    page = (ROOT / "docs" / "translation.md").read_text()
+    (block,) = re.findall(r"^```sh\nfairseq-train (.*?)^```", page, re.MULTILINE | re.DOTALL)
+    arguments = shlex.split(block.replace("\\\n", " "))
+    place = arguments.index("--user-dir") + 1
+    assert (ROOT / arguments[place] / "__init__.py").exists()
+    criterion = parse(arguments).criterion
+    assert criterion._name == "soft_targets"
+    assert TokenLoss(**json.loads(criterion.loss)) == TokenLoss(1.0, 0.1, "all")

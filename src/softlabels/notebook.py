@@ -65,8 +65,8 @@ class Results:
         return logits[name], labels[split]
 
     def tokens(self, run: str, seed: int = 0) -> TokenFile:
-        """Next-token predictions of a translation run: gold types, penultimate activations, output matrix; logits are the
-        product of the latter two (`softlabels.metrics.tokens.scores` computes with them block by block)."""
+        """Next-token predictions of a translation run: gold types, penultimate activations, output matrix; logits are
+        the product of the latter two (`softlabels.metrics.tokens.scores` computes with them block by block)."""
         return read_tokens(self.layout.run(self.resolve(run), seed) / "features.safetensors")
 
     def resolve(self, run: str) -> str:

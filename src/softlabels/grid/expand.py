@@ -104,8 +104,9 @@ def _warnings(runs: Mapping[str, Run]) -> Iterator[str]:
     ]
     if flat:
         yield (
-            f"warning: {len(flat)} runs distil from topk_lse caches above T = 2, where the evenly spread rest of the mass "
-            f"teaches little ({flat[0]}{', …' if len(flat) > 1 else ''}); use cache: features unless that is the question"
+            f"warning: {len(flat)} runs distil from topk_lse caches above T = 2, where the evenly spread rest of the "
+            f"mass teaches little ({flat[0]}{', …' if len(flat) > 1 else ''}); use cache: features unless that is the "
+            "question"
         )
 
 

@@ -63,9 +63,9 @@ class Tokens:
     """Penultimate activations of a translation network that predicts the tokens of chosen sentences from their prefix.
 
     The file (`Layout.probe`) is safetensors. Without `tokens`, as one split of a run's `features.safetensors`:
-    `<split>/labels [M]`, `<split>/sentences [M]`, `<split>/last [M, d]`, `output/last [V, d]`. With `tokens` it has the form
-    of `Probe` with `what: features`: labels (0, 1, … in the order of `tokens`), ids (sentence), `features/last [M, 1, d]`,
-    `head.weight/last [len(tokens), d]` and `head.bias/last` (zeros: the output layer has none).
+    `<split>/labels [M]`, `<split>/sentences [M]`, `<split>/last [M, d]`, `output/last [V, d]`. With `tokens` it has the
+    form of `Probe` with `what: features`: labels (0, 1, … in the order of `tokens`), ids (sentence), `features/last
+    [M, 1, d]`, `head.weight/last [len(tokens), d]` and `head.bias/last` (zeros: the output layer has none).
     """
 
     what: Literal["tokens"]

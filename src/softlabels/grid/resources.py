@@ -34,10 +34,7 @@ BASE_MB = {"cpu": 500, "gpu": 3000}  # Python with torch (340 MB seen), and with
 RESIDENT_BYTES = 8 << 30  # larger splits stay memory-mapped (training/pictures.py)
 SHARD_BYTES = 256 << 20  # of a cache, unless one view is larger (cache/writer.py)
 COPIES = 16  # of the weights: with gradients, two buffers, average and best; a checkpoint holds most of it twice more
-CHECKPOINT_COPIES = {
-    "image": 5,
-    "translation": 8,
-}  # fairseq's last and previous one, each with two buffers, and the best
+CHECKPOINT_COPIES = {"image": 5, "translation": 12}  # of fairseq's: last, previous and new, with two buffers; the best
 LOGIT_COPIES = 6  # of a batch of tokens by V types
 ASKED_TOKENS = 4000  # of a batch outside training (translation/network.py)
 UNKNOWN_PARAMETERS = 100_000_000  # of an import path

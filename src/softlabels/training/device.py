@@ -40,7 +40,11 @@ def configure(name: str) -> torch.device:
         torch.backends.cudnn.benchmark = False
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
+        # Attention of fairseq's networks: of the three kernels this one is deterministic whatever is only warned of.
+        torch.backends.cuda.enable_flash_sdp(False)
+        torch.backends.cuda.enable_mem_efficient_sdp(False)
     elif device.type == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # fairseq asks every GPU it sees for its state
         torch.set_num_threads(1)
         torch.set_flush_denormal(True)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import platform
 import resource
+import shutil
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -46,6 +47,7 @@ def train(worker: Worker, jobs: Sequence[tuple[str, int]]) -> None:
                     _train_one(worker, spec, seed, folder, lease)
         _require_same_origin(worker, folder)
         publish(worker.layout, run, seed)
+        shutil.rmtree(folder / "fairseq", ignore_errors=True)  # the state of a training, where a kill left it
 
     each(worker, jobs, make)
 

@@ -1,10 +1,10 @@
 """Caches of a translation teacher's logits: one row for each token of the training text, in the order of the text.
 
 A cache folder holds `offsets.npy` (int64 [S + 1]: where each sentence's rows begin), `hashes.npy` (uint64 [S]: of each
-sentence's target tokens), shards cut between sentences, and last of all `manifest.json` with the SHA-256 of each file. A
-shard is made of these arrays, as the kind has them:
+sentence's target tokens), shards cut between sentences, and last of all `manifest.json` with the SHA-256 of each file.
+A shard is made of these arrays, as the kind has them:
 
-* `features`: `features-0000.npy` fp16 [rows, d], and once `output.npy` fp32 [V, d]: logits are their product, at every T;
+* `features`: `features-0000.npy` fp16 [rows, d], and once `output.npy` fp32 [V, d]: their product is the logits;
 * `dense`: `logits-0000.npy` fp16 [rows, V];
 * `topk_drop`, `topk_lse`: `values-0000.npy` fp16 [rows, k], `indices-0000.npy` uint16 or int32 [rows, k], and of the
   latter `lse-0000.npy` fp32 [rows]: log Σ exp(z / T) over all V types.
@@ -15,6 +15,7 @@ shard is made of these arrays, as the kind has them:
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,7 @@ def write_cache(
     record = read_json(done_file) if done_file.exists() else {}
     done: dict[str, str] = record["files"] if record.get("source") == source else {}
     written = 0
-    shards = list(zip(bounds, bounds[1:], strict=False))
+    shards = list(itertools.pairwise(bounds))
     for number, (first, last) in enumerate(tqdm(shards, unit="shard", disable=None, leave=False)):
         names = {part: f"{part}-{number:04d}.npy" for part in PARTS[kind]}
         if all((folder / name).exists() and done.get(name) == sha256(folder / name) for name in names.values()):
@@ -187,8 +188,8 @@ class CachedTeacher:
     """A cache in the hands of a student: `targets` gathers the rows of a batch's sentences.
 
     Raises:
-        SoftlabelsError: a missing, truncated or changed file (it is named), rows of other text, of another vocabulary or
-            in another order, another origin.
+        SoftlabelsError: a missing, truncated or changed file (it is named), rows of other text, of another vocabulary
+            or in another order, another origin.
     """
 
     def __init__(
@@ -222,8 +223,8 @@ class CachedTeacher:
         wrong = np.flatnonzero(hashes != ours) if len(hashes) == len(ours) else np.zeros(1, dtype=np.int64)
         if len(wrong):
             raise SoftlabelsError(
-                f"{folder / 'hashes.npy'} lists other sentences than the training text, or in another order (the first is "
-                f"line {wrong[0] + 1}); delete {folder} and run again"
+                f"{folder / 'hashes.npy'} lists other sentences than the training text, or in another order (the "
+                f"first is line {wrong[0] + 1}); delete {folder} and run again"
             )
         self.kind, self.device = self.manifest["kind"], corpus.device
         self.bounds = np.asarray(self.manifest["bounds"], dtype=np.int64)
@@ -257,7 +258,8 @@ class CachedTeacher:
             return DenseTeacher(found["logits"].float())
         if self.kind == "topk_lse" and self.manifest["temperature"] != temperature:
             raise SoftlabelsError(
-                f"{self.folder} has log-normalisers at T = {self.manifest['temperature']}, the student needs {temperature}"
+                f"{self.folder} has log-normalisers at T = {self.manifest['temperature']}, the student needs "
+                f"{temperature}; delete it and run again"
             )
         return SparseTeacher(found["values"].float(), found["indices"].long(), found.get("lse"))
 
@@ -282,11 +284,17 @@ class CachedTeacher:
         for sample in corpus.batches("train", np.sort(chosen)):
             hidden, labels = token_features(translator.network, sample, padding)
             fresh = translator.network.decoder.output_layer(hidden).float()
-            stored = self.targets(sample, self.manifest["temperature"] or 1.0, labels)
+            T = self.manifest["temperature"] or 1.0
+            stored = self.targets(sample, T, labels)
             if isinstance(stored, DenseTeacher):
                 difference = (fresh - stored.logits).abs().max()
             else:
-                difference = (fresh.gather(1, stored.indices) - stored.values).abs().max()
+                # Against the k largest themselves: other types of the same height are no fault, lower ones are.
+                difference = (torch.topk(fresh, stored.values.shape[1], dim=1).values - stored.values).abs().max()
+                difference = torch.maximum(difference, (fresh.gather(1, stored.indices) - stored.values).abs().max())
+                if stored.lse is not None:
+                    own = torch.logsumexp(fresh / T, dim=1)
+                    difference = torch.maximum(difference, T * (own - stored.lse).abs().max())
             worst = max(worst, (difference / fresh.abs().max().clamp_min(1e-6)).item())
         if worst > FP16_TOLERANCE:
             raise SoftlabelsError(

@@ -13,8 +13,10 @@ import contextlib
 import ctypes
 import functools
 import importlib.util
+import io
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -41,6 +43,16 @@ NOISY = (
 """Loggers of fairseq that say what every run says; losses come from others."""
 
 
+OUTDATED = (
+    r"\s*The strict flag in the compose API",
+    r"\s*'.*' is validated against ConfigStore schema",
+    r"`torch\.cuda\.amp\.autocast",
+    r"Support for mismatched key_padding_mask",
+    r"'pin_memory' argument is set as true",
+)
+"""Warnings about fairseq's own calls, of which a user can change nothing."""
+
+
 class _SafeTorch:
     """The module torch, but for `load`."""
 
@@ -53,9 +65,13 @@ class _SafeTorch:
 
 
 def save(state: dict[str, Any], filename: str, async_write: bool = False) -> None:
-    """Write a checkpoint of fairseq's trainer, whole or not at all."""
+    """Write a checkpoint of fairseq's trainer, whole or not at all; not what it would leave behind when it fails."""
+    if Path(filename).name == "crash.pt":
+        return
+    content = io.BytesIO()  # torch.save itself turns a full disk into an error of its own
+    torch.save({**state, "cfg": None}, content)
     with atomic(Path(filename)) as part:
-        torch.save({**state, "cfg": None}, part)
+        part.write_bytes(content.getbuffer())
 
 
 @contextlib.contextmanager
@@ -72,8 +88,8 @@ def replaced(module: Any, **functions: Any) -> Iterator[None]:
 
 
 def _keep_memory() -> None:
-    """Let glibc reuse the large blocks of each update instead of returning them: logits of a batch take 50 MB or more, and
-    faulting their pages in again is a tenth of an update on a CPU."""
+    """Let glibc reuse the large blocks of each update instead of returning them: logits of a batch take 50 MB or more,
+    and faulting their pages in again is a tenth of an update on a CPU."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(-4, 0)  # M_MMAP_MAX
@@ -93,6 +109,8 @@ def fairseq() -> ModuleType:
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _keep_memory()
+    for message in OUTDATED:
+        warnings.filterwarnings("ignore", message=message)
     import fairseq
     import fairseq.checkpoint_utils as checkpoints
     import fairseq_cli.train  # noqa: F401

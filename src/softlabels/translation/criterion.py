@@ -1,7 +1,7 @@
 """fairseq's criterion of this project: (1 − β)·(LS-)CE + β·T²·KL(teacher_T ‖ student_T), and the conventions around it.
 
-The teacher is a cache (`--kd-cache`, a folder with a manifest) or a network beside the student (`--kd-teacher`, a folder
-of a finished run). Validation reports plain cross-entropy whatever is minimised, so that runs can be compared and the
+The teacher is a cache (`--kd-cache`, a folder with a manifest) or a network beside the student (`--kd-teacher`, a
+folder of a finished run). Validation reports plain cross-entropy whatever is minimised, so that runs can be compared and the
 best checkpoint means the same for all.
 """
 
@@ -67,7 +67,7 @@ class SoftTargets(FairseqCriterion):
     def forward(self, model: Any, sample: dict[str, Any], reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:
         """Loss, number of tokens, and what is logged."""
         device_type = sample["target"].device.type
-        with torch.autocast(device_type, torch.bfloat16, enabled=self.autocast_bf16):
+        with torch.autocast(device_type, torch.bfloat16, enabled=self.autocast_bf16 and model.training):
             features, labels = token_features(model, sample, self.padding_idx)
         # The output layer in fp32 always: at high temperatures targets differ by less than bf16 can tell.
         logits = model.decoder.output_layer(features.float())

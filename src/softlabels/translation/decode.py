@@ -34,16 +34,18 @@ def translate(
     )  # fmt: skip
     generator = task.build_generator([translator.network], options)
     subwords: dict[int, str] = {}
-    batches = list(corpus.batches(probe.split, range(count), max_tokens=1000 * max(1, 16 // probe.beam) // 2))
+    batches = list(corpus.batches(probe.split, range(count), max_tokens=8000 // probe.beam, by_source=True))
     for sample in tqdm(batches, unit="batch", disable=None, leave=False):
         between()
         for i, hypotheses in zip(sample["id"].tolist(), generator.generate([translator.network], sample), strict=True):
             subwords[i] = task.target_dictionary.string(hypotheses[0]["tokens"].int().cpu())
-    if sorted(subwords) != list(range(count)):
-        raise SoftlabelsError(
-            f"{len(subwords)} of {count} sentences of {probe.split} were translated; report this fault"
-        )
     manifest, language = corpus.manifest, corpus.manifest["languages"][1]
+    lines = manifest["sizes"][probe.split]
+    if sorted(subwords) != list(range(count)) or len(corpus.sentences(probe.split)) != lines:
+        raise SoftlabelsError(
+            f"{len(subwords)} hypotheses for {count} of {lines} lines of {probe.split}: fairseq has left out some; "
+            f"delete {corpus.folder} to prepare it again"
+        )
     as_written = _Text(manifest)
     written = [as_written(subwords[i]) for i in range(count)]
     return {

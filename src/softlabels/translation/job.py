@@ -12,6 +12,7 @@ import torch
 
 from softlabels import tensors
 from softlabels.errors import SpecError, Stopped
+from softlabels.files import read_json, write_json
 from softlabels.grid.costs import training_steps
 from softlabels.grid.identity import CacheNeed, dataset_id, needed_cache, probe_id, run_id
 from softlabels.grid.plan import AnyProbe, Tokens, Translations
@@ -19,7 +20,6 @@ from softlabels.grid.spec import Distill, TranslationSpec
 from softlabels.grid.translation import CorpusSpec
 from softlabels.lease import Lease
 from softlabels.staging import staged
-from softlabels.files import read_json, write_json
 from softlabels.training.worker import Worker
 from softlabels.translation.cache import CachedTeacher, checksums, require_k, write_cache
 from softlabels.translation.corpus.prepare import verify
@@ -49,11 +49,12 @@ def corpus_of(worker: Worker, spec: CorpusSpec) -> Corpus:
     if name not in worker.corpora:
         folder = worker.layout.data(name)
         manifest = read_json(folder / "manifest.json")
-        files = {name: entry["sha256"] for name, entry in manifest["files"].items()}
+        # The text before it became subwords and binary is read by nobody.
+        files = {n: entry["sha256"] for n, entry in manifest["files"].items() if not n.startswith("subwords/")}
         copies = staged(folder, files, worker.stage)
-        if copies == folder:  # copies have been checked
+        if copies == folder:
             verify(folder, manifest)
-        if copies != folder:
+        else:  # which have been checked
             write_json(copies / "manifest.json", manifest)
         worker.corpora[name] = Corpus.open(copies, worker.device)
     corpus: Corpus = worker.corpora[name]
@@ -126,8 +127,8 @@ def _require_room(spec: TranslationSpec, corpus: Corpus) -> None:
     longest = min(corpus.longest("train"), limit)
     if longest > spec.recipe.max_tokens:
         raise SpecError(
-            f"recipe.max_tokens: a training sentence has {longest} tokens, a batch {spec.recipe.max_tokens}; give more, "
-            "or leave such sentences out by recipe.max_positions"
+            f"recipe.max_tokens: a training sentence has {longest} tokens, a batch {spec.recipe.max_tokens}; give "
+            "more, or leave such sentences out by recipe.max_positions"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from softlabels.translation.compat import PLUGIN, fairseq
 ARCHITECTURES = {"transformer_iwslt_de_en", "transformer_wmt_en_de"}
 """Names that fairseq has too; the others are its `transformer` with other sizes."""
 NEVER = str(10**9)
+SEED_STRIDE = 1_000_003
+"""fairseq seeds update n by seed + n and epoch e by seed + e: neighbouring seeds would share masks and batches."""
 
 
 def corpus_arguments(data: Path, device: str) -> list[str]:
@@ -21,10 +24,12 @@ def corpus_arguments(data: Path, device: str) -> list[str]:
     `--required-batch-size-multiple 1`: else this fairseq drops the last batch of a split without a word.
     """
     source, target = read_json(data / "manifest.json")["languages"]
-    where = ["--cpu"] if device == "cpu" else ["--device-id", device.partition(":")[2] or "0"]
+    where = ["--cpu"] if device == "cpu" else []  # which GPU: the current one, set when the process begins
     return [
         str(data / "bin"), "--task", "translation", "--source-lang", source, "--target-lang", target,
-        "--required-batch-size-multiple", "1", "--num-workers", "0", "--user-dir", str(PLUGIN),
+        "--required-batch-size-multiple", "1", "--num-workers", "0",
+        "--data-buffer-size", "0",  # else a thread and its batches outlive every run that ends within an epoch
+        "--user-dir", str(PLUGIN),
         "--distributed-world-size", "1", "--no-progress-bar", "--log-format", "simple", *where,
     ]  # fmt: skip
 
@@ -49,10 +54,12 @@ def recipe_arguments(spec: TranslationSpec, seed: int, folder: Path) -> list[str
     """Optimiser, schedule, length, validation; `folder` receives checkpoints."""
     r = spec.recipe
     arguments = [
-        "--seed", str(seed), "--optimizer", "adam", "--adam-betas", str(tuple(r.betas)), "--adam-eps", repr(r.eps),
+        "--seed", str(seed * SEED_STRIDE),
+        "--optimizer", "adam", "--adam-betas", str(tuple(r.betas)), "--adam-eps", repr(r.eps),
         "--lr", repr(r.lr), "--lr-scheduler", "inverse_sqrt", "--warmup-updates", str(r.warmup_updates),
         "--warmup-init-lr", repr(r.warmup_init_lr), "--weight-decay", repr(r.weight_decay),
-        "--clip-norm", repr(r.clip_norm), "--max-tokens", str(r.max_tokens), "--update-freq", str(r.update_freq),
+        "--clip-norm", repr(r.clip_norm), "--max-tokens", str(r.max_tokens),
+        "--max-tokens-valid", str(max(r.max_tokens, r.max_positions)), "--update-freq", str(r.update_freq),
         "--save-dir", str(folder), "--no-epoch-checkpoints", "--best-checkpoint-metric", "loss",
         "--patience", str(r.patience or -1),
     ]  # fmt: skip
@@ -60,7 +67,8 @@ def recipe_arguments(spec: TranslationSpec, seed: int, folder: Path) -> list[str
     if r.validate_updates is not None:
         every = str(r.validate_updates)
         arguments += ["--validate-interval-updates", every, "--save-interval-updates", every]
-        arguments += ["--validate-interval", NEVER, "--save-interval", NEVER]
+        if r.updates is not None:  # else the last epoch ends a run, and must be validated
+            arguments += ["--validate-interval", NEVER, "--save-interval", NEVER]
     return arguments
 
 
@@ -72,4 +80,6 @@ def parse(arguments: list[str]) -> Any:
 
     parser = options.get_training_parser()
     utils.import_user_module(parser.parse_known_args([*arguments[:1], "--user-dir", str(PLUGIN)])[0])
+    while str(PLUGIN.parent) in sys.path:  # fairseq has put it there, where its files would be top-level modules
+        sys.path.remove(str(PLUGIN.parent))
     return convert_namespace_to_omegaconf(options.parse_args_and_arch(parser, input_args=arguments))

@@ -47,7 +47,7 @@ class Corpus:
     def of(cls, task: Any) -> Corpus:
         """The corpus of a task of fairseq's, on the device of this process."""
         folder = Path(task.cfg.data).parent
-        # fairseq sets the current GPU of a process that computes on one, and no other process has one.
+        # A process that computes on a CPU sees no GPU (training/device.py).
         on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
         device = torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
         return cls(folder, read_json(folder / "manifest.json"), device, task)
@@ -68,14 +68,19 @@ class Corpus:
         data = self.sentences(split)
         return int(max(data.src_sizes.max(), data.tgt_sizes.max()))
 
-    def batches(self, split: str, chosen: Any = None, max_tokens: int = 4000) -> Iterator[dict[str, Any]]:
-        """Batches of the chosen sentences (ids; None: all), of about equal length, on the device; none is left out."""
+    def batches(
+        self, split: str, chosen: Any = None, max_tokens: int = 4000, by_source: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        """Batches of the chosen sentences (ids; None: all), of about equal length, on the device; none is left out.
+
+        `by_source`: by the length of the source alone, which a beam search may know.
+        """
         import numpy as np
         from fairseq import utils
 
         data = self.sentences(split)
         ids = np.arange(len(data)) if chosen is None else np.asarray(chosen)
-        lengths = np.maximum(data.src_sizes[ids], data.tgt_sizes[ids])
+        lengths = data.src_sizes[ids] if by_source else np.maximum(data.src_sizes[ids], data.tgt_sizes[ids])
         batch: list[int] = []
         longest = 0
         for i, length in sorted(zip(ids.tolist(), lengths.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0])):

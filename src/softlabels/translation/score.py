@@ -1,10 +1,11 @@
-"""One teacher-forced pass: penultimate activations at every token, from which all that depends on a temperature follows.
+"""One teacher-forced pass: penultimate activations at every token. All that depends on a temperature follows from them.
 
 A token is one of the target side, the end of the sentence included; the network sees the true prefix.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,8 @@ State = dict[str, Tensor]
 def features(
     network: Any, corpus: Corpus, split: str, chosen: NDArray[np.int64] | None = None
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float16]]:
-    """Gold types [N], sentences [N] and activations [N, d] (fp16) of the chosen sentences (ids in ascending order; None:
-    all), token by token in the order of the text. The network is in evaluation mode afterwards.
+    """Gold types [N], sentences [N] and activations [N, d] (fp16) of the chosen sentences (ids in ascending order;
+    None: all), token by token in the order of the text. The network is in evaluation mode afterwards.
 
     Raises:
         SoftlabelsError: activations that fp16 cannot hold.
@@ -56,7 +57,7 @@ def features(
 
 
 def predictions(network: Any, corpus: Corpus, checkpoint: str) -> State:
-    """What a network says about validation and test: a part of a run's `features.safetensors` (docs/architecture.md)."""
+    """What a network says about validation and test: a part of a run's `features.safetensors`."""
     out: State = {f"output/{checkpoint}": network.decoder.output_projection.weight.detach().float().clone()}
     for split in ("val", "test"):
         labels, sentences, rows = features(network, corpus, split)
@@ -109,13 +110,15 @@ def _places(
     data: Any, count: int, types: list[int], probe: Tokens
 ) -> tuple[NDArray[np.int64], list[tuple[int, int, int]]]:
     """The first `per_token` places of each type: the sentences they are in, and (sentence, token, class)."""
-    wanted = len(data) if probe.per_token is None else probe.per_token
+    wanted = sys.maxsize if probe.per_token is None else probe.per_token
     found: dict[int, list[tuple[int, int, int]]] = {kind: [] for kind in range(len(types))}
     for i in range(count):
         target = data.tgt[i].numpy()
         for kind, number in enumerate(types):
             room = wanted - len(found[kind])
             found[kind] += [(i, int(n), kind) for n in np.flatnonzero(target == number)[: max(room, 0)]]
+        if all(len(places) >= wanted for places in found.values()):
+            break
     for kind, places in found.items():
         if not places:
             raise SpecError(f"probes.tokens: {probe.tokens[kind]!r} never comes next in {probe.split}")

@@ -1,14 +1,14 @@
 """The state of an unfinished fairseq training on disk: two checkpoints, their recorded checksums, the history.
 
-`checkpoint_last.pt` is fairseq's own file. A checkpoint is read only if its SHA-256 is one that `state.json` records; it
-is recorded before it gets its name, so a kill at any moment leaves at least one that can be read. A damaged one is
-passed over for `checkpoint_previous.pt`, or else the run starts afresh: the numbers are the same.
+`checkpoint_last.pt` is fairseq's own file. A checkpoint is read only if its SHA-256 is one that `state.json` records,
+and so is that of the best weights that belong to it; both are recorded before it gets its name, so a kill at any moment
+leaves at least one that can be read. A damaged one is passed over for `checkpoint_previous.pt`, or else the run starts
+afresh: the numbers are the same.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,12 @@ class State:
     def __init__(self, folder: Path, identity: str, seed: int) -> None:
         self.folder = folder
         self.path, self.last = folder / "state.json", folder / "checkpoint_last.pt"
-        self.previous, self.best = folder / "checkpoint_previous.pt", folder / "best.safetensors"
+        self.previous = folder / "checkpoint_previous.pt"
         self.owner = {"run": identity, "seed": seed}
-        self.record: dict[str, Any] = {**self.owner, "accepted": [], "history": []}
+        self.record: dict[str, Any] = {**self.owner, "accepted": [], "history": [], "best": {}}
 
-    def open(self) -> bool:
-        """Make `checkpoint_last.pt` one that may be read; False where there is none.
+    def open(self) -> None:
+        """Make `checkpoint_last.pt` one that may be read, or remove it.
 
         Raises:
             SoftlabelsError: the folder belongs to another run.
@@ -46,26 +46,43 @@ class State:
         for path in (self.last, self.previous):
             if not path.exists():
                 continue
-            if sha256(path) in self.record["accepted"]:
-                if path != self.last:
-                    self.last.unlink(missing_ok=True)
-                    os.link(path, self.last)
-                return True
+            digest = sha256(path)
+            best = self.record.get("best", {}).get(digest)
+            whole = digest in self.record["accepted"] and (best is None or self._is_whole(best))
+            if whole:
+                self.record["accepted"] = [digest]
+                path.replace(self.last)
+                return
             print(f"{path} is damaged (its checksum is not a recorded one): passed over")
             path.unlink()
-        return False
 
-    def save(self, write: Callable[[Path], None], history: History) -> None:
-        """Keep what `write` puts into a file as the last checkpoint, the one before as the previous."""
+    def _is_whole(self, best: dict[str, str]) -> bool:
+        path = self.folder / best["file"]
+        return path.exists() and sha256(path) == best["sha256"]
+
+    def best_file(self, update: int) -> Path:
+        """Where the weights of the best validation so far are kept."""
+        return self.folder / f"best-{update}.safetensors"
+
+    def save(self, write: Callable[[Path], None], history: History, best: int | None) -> None:
+        """Keep what `write` puts into a file as the last checkpoint, the one before as the previous; `best` is the
+        update of the best validation."""
         new = self.folder / "checkpoint_new.pt"
         write(new)
         digest = sha256(new)
-        self.record = {**self.owner, "accepted": [digest, *self.record["accepted"][:1]], "history": history}
+        accepted = [digest, *self.record["accepted"][:1]]
+        kept = {d: entry for d, entry in self.record.get("best", {}).items() if d in accepted}
+        if best is not None:
+            path = self.best_file(best)
+            kept[digest] = {"file": path.name, "sha256": sha256(path)}
+        self.record = {**self.owner, "accepted": accepted, "history": history, "best": kept}
         write_json(self.path, self.record)
         if self.last.exists():
-            self.previous.unlink(missing_ok=True)
-            os.link(self.last, self.previous)
+            self.last.replace(self.previous)
         new.replace(self.last)
+        for path in self.folder.glob("best-*.safetensors"):
+            if path.name not in {entry["file"] for entry in kept.values()}:
+                path.unlink()
 
     def history_until(self, update: int) -> History:
         """Rows up to an update: what lies beyond is computed again."""

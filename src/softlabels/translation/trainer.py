@@ -75,7 +75,7 @@ class Trainer:
         ]  # fmt: skip
         self.history: History = []
         self.best: tuple[float, int] | None = None
-        self.begun_at = 0
+        self.begun_at = self.updates = 0
         self.seconds_before = 0.0
         self.fairseq_trainer: Any = None
 
@@ -106,9 +106,7 @@ class Trainer:
             raise self._diverged(f"weights {broken[0]} are not finite")
         best = None
         if self.best is not None:
-            best, meta = tensors.load(self.state.best)
-            if meta.get("step") != self.best[1]:
-                raise SoftlabelsError(f"{self.state.best} is not of update {self.best[1]}; delete {self.state.folder}")
+            best, _ = tensors.load(self.state.best_file(self.best[1]))
         steps = int(trainer.get_num_updates())
         return Trained(network, last, best, self.best and self.best[1], steps, self.history, self._seconds())
 
@@ -153,7 +151,7 @@ class Trainer:
             self.best = None if ours["best"] is None else (ours["best"][0], ours["best"][1])
             self.patience.best, self.patience.num_runs = ours["patience"]
             self.seconds_before = ours["seconds"]
-            self.begun_at = int(trainer.get_num_updates())
+            self.begun_at = self.updates = int(trainer.get_num_updates())
             self.history = self.state.history_until(self.begun_at)
             print(f"{self.identity} seed {self.seed}: continues at update {self.begun_at} of {self.planned_updates}")
         self.progress.sit_down(self.begun_at, self.planned_updates)
@@ -182,12 +180,18 @@ class Trainer:
         if loss is not None and (self.best is None or loss <= self.best[0]):
             self.best = (float(loss), int(trainer.get_num_updates()))
             self.before_writing()
-            tensors.save(self.state.best, own_state(trainer.get_model()), {"step": self.best[1]})
+            tensors.save(self.state.best_file(self.best[1]), own_state(trainer.get_model()))
 
     def after_update(self, cfg: Any, trainer: Any, task: Any, iterator: Any, subsets: Any, end: bool) -> Any:
         """Validate where it is time; then save, stop or go on."""
-        losses, done = self._step(cfg, trainer, task, iterator, subsets, end)
         update = int(trainer.get_num_updates())
+        if update == self.updates:  # fairseq has caught it, and would go on without this batch
+            raise SoftlabelsError(
+                f"{self.identity} seed {self.seed}: the batch after update {update} does not fit into the memory of "
+                "the device; lower recipe.max_tokens and raise recipe.update_freq in proportion"
+            )
+        self.updates = update
+        losses, done = self._step(cfg, trainer, task, iterator, subsets, end)
         self.progress.tell(update, self.planned_updates)
         stop = self.should_stop()
         if not done and (stop or self.progress.due()):
@@ -211,6 +215,7 @@ class Trainer:
                 "seconds": self._seconds(),
             },
         }
-        self.state.save(lambda path: trainer.save_checkpoint(str(path), extra), self.history)
+        best = self.best and self.best[1]
+        self.state.save(lambda path: trainer.save_checkpoint(str(path), extra), self.history, best)
         self.progress.saved = time.monotonic()
         self.progress.tell(int(trainer.get_num_updates()), self.planned_updates, now=True)

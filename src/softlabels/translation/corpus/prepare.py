@@ -18,7 +18,7 @@ from typing import Any
 from softlabels.data.download import locked
 from softlabels.errors import DataError, require
 from softlabels.files import canonical_json, read_json, sha256, write_json
-from softlabels.grid.corpora import identity_of, settled, vocabulary
+from softlabels.grid.corpora import identity_of, info, settled, vocabulary
 from softlabels.grid.spec import to_dict
 from softlabels.grid.translation import CorpusSpec
 from softlabels.translation.corpus.binary import binarise, count_tokens
@@ -51,7 +51,9 @@ def prepare(
         SpecError: an unknown name, or fields that do not go together.
         DataError: files missing, damaged, or not what the spec declares; `out` holds another corpus.
     """
-    largest, identity, spec = vocabulary(spec), identity_of(spec), settled(spec)
+    # The corpus of WMT is used with a dictionary of a declared size; text of a user's own keeps all of its types.
+    largest = vocabulary(spec) if info(spec).subwords == "given" else None
+    identity, spec = identity_of(spec), settled(spec)
     require(
         not (spec.subwords == "given" and spec.tokenise),
         "dataset.tokenise would tear apart text that is segmented already; set dataset.tokenise: false",
@@ -118,10 +120,10 @@ def _described(spec: CorpusSpec) -> dict[str, Any]:
     return described
 
 
-def _make(spec: CorpusSpec, corpus: Parallel, work: Path, largest: int) -> dict[str, Any]:
+def _make(spec: CorpusSpec, corpus: Parallel, work: Path, largest: int | None) -> dict[str, Any]:
     """All folders below `work`; the entries of the manifest that tell of them.
 
-    `largest`: types that the dictionary of segmented text may have.
+    `largest`: types that the dictionary may have; None: all there are.
     """
     languages = languages_of(spec)
     say(spec, "tokenising and cleaning" if spec.tokenise else "cleaning")
@@ -137,8 +139,7 @@ def _make(spec: CorpusSpec, corpus: Parallel, work: Path, largest: int) -> dict[
     tokens = {split: counts for split, (_, counts) in counted.items()}
     _compare(spec, "train_tokens", tokens["train"][languages[1]])
     say(spec, "fairseq-preprocess")
-    # segmented text brings its own alphabet; what is rarer than the declared size becomes <unk>
-    types = binarise(work / "subwords", work / "bin", languages, largest if spec.subwords == "given" else None)
+    types = binarise(work / "subwords", work / "bin", languages, largest)
     _compare(spec, "vocabulary", types)
     files = _entries(work)
     return {

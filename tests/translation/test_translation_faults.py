@@ -1,0 +1,450 @@
+"""Faults met by fairseq's trainer under our command: killed, told to stop, damaged files. The numbers stay the same."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import random
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_text import Project, recipe
+
+from softlabels.errors import EXIT_ERROR, EXIT_RERUN, SoftlabelsError, Stopped
+from softlabels.files import read_json, sha256, write_json
+from softlabels.grid.identity import run_id
+from softlabels.grid.spec import Smooth, TranslationSpec
+from softlabels.layout import Layout
+from softlabels.training.job import train
+from softlabels.training.worker import Worker
+from softlabels.translation.compat import fairseq
+from softlabels.translation.losses import TokenLoss
+from softlabels.translation.trainer import Trained, Trainer
+
+LONG = recipe(updates=120, validate_updates=25)
+STATE = ("checkpoint_last.pt", "checkpoint_previous.pt", "state.json")
+RESULTS = ("weights.safetensors", "features.safetensors", "history.csv")
+
+
+def long(project: Project) -> TranslationSpec:
+    """The run that meets most of the faults: nine epochs, each update of two batches."""
+    return project.run(Smooth(0.1), recipe=LONG)
+
+
+def student(project: Project) -> TranslationSpec:
+    return project.student(project.run(), 3.0, beta=0.5, recipe=recipe(updates=90, validate_updates=30))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(shared: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Both runs trained in this process without a fault. Read only."""
+    project = shared.copy(tmp_path_factory.mktemp("undisturbed"))
+    project.cache(student(project))
+    project.train(long(project), student(project))
+    return project
+
+
+class Job:
+    """`softlabels train` in a process of its own, which saves its state ten times a second."""
+
+    def __init__(self, project: Project, *runs: TranslationSpec, seeds: tuple[int, ...] = (0,), **popen: Any) -> None:
+        project.specify(*runs)
+        self.log = project.root / "log.txt"
+        command = [*project.outputs("train", *runs, seeds=seeds), "--device", "cpu", "--checkpoint-seconds", "0.1"]
+        with open(self.log, "w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "softlabels.cli", *command], stdout=subprocess.DEVNULL, stderr=log, **popen
+            )
+
+    def wait(self) -> int:
+        try:
+            return self.process.wait(300)
+        finally:
+            self.process.kill()
+            self.process.wait()
+
+    def hit(self, number: signal.Signals, moment: Callable[[], bool], delay: float = 0.0) -> int:
+        """Send a signal `delay` seconds after a moment; returns the exit status."""
+        while not moment():
+            assert self.process.poll() is None, f"ended before the moment: {self.log.read_text()}"
+            time.sleep(0.0005)
+        time.sleep(delay)
+        self.process.send_signal(number)
+        return self.wait()
+
+    def error(self) -> str:
+        """The one line that is ours."""
+        (line,) = [x for x in self.log.read_text().splitlines() if x.startswith("softlabels train:")]
+        assert "Traceback" not in self.log.read_text()
+        return line
+
+
+def reached(project: Project, run: TranslationSpec) -> int:
+    """How far an unfinished training says it is."""
+    with contextlib.suppress(SoftlabelsError):
+        return int(read_json(project.store(run) / "progress.json")["step"])
+    return -1
+
+
+def past(project: Project, run: TranslationSpec, update: int) -> Callable[[], bool]:
+    """The moment when a training is past an update and has two checkpoints."""
+    state = project.store(run) / "fairseq"
+    return lambda: reached(project, run) >= update and all((state / name).exists() for name in STATE)
+
+
+def assert_same(project: Project, wanted: Project, run: TranslationSpec, seed: int = 0) -> None:
+    ours, theirs = project.store(run, seed), wanted.store(run, seed)
+    for name in RESULTS:
+        assert (ours / name).read_bytes() == (theirs / name).read_bytes(), name
+        assert (project.layout.run(run_id(run), seed) / name).read_bytes() == (theirs / name).read_bytes(), name
+    assert {path.name for path in ours.iterdir()} == set(
+        Layout.run_files("translation")
+    )  # nothing is left of the faults
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """What the command in this process says of its failure (fairseq's log may stand beside it)."""
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("softlabels train:")]
+    return line
+
+
+# ------------------------------------------------------------ killed, stopped
+
+
+@pytest.fixture(scope="module")
+def killed(shared: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A training killed in its middle."""
+    project = shared.copy(tmp_path_factory.mktemp("killed"))
+    run = long(project)
+    assert Job(project, run).hit(signal.SIGKILL, past(project, run, 50)) == -signal.SIGKILL
+    assert not (project.store(run) / "run.json").exists()
+    return project
+
+
+@pytest.fixture
+def hurt(killed: Project, tmp_path: Path) -> Project:
+    """The killed training in a tree of one's own."""
+    return killed.copy(tmp_path)
+
+
+def test_killed_and_run_again_the_bytes_are_the_same(hurt: Project, undisturbed: Project) -> None:
+    run = long(hurt)
+    before = reached(hurt, run)
+    hurt.train(run)
+    assert_same(hurt, undisturbed, run)
+    first, second = hurt.record(run)["sittings"]
+    assert first["from_step"] == 0
+    assert 0 < second["from_step"] <= before
+    assert second["recomputed"] == before - second["from_step"]
+
+
+def test_killed_at_many_moments_the_bytes_are_the_same(project: Project, undisturbed: Project) -> None:
+    """Before the first update, within a write, between two results; and in a student that reads a cache."""
+    delays, run, taught = random.Random(0), long(project), student(project)
+    project.cache(taught)
+    folder, state = project.store(run), project.store(run) / "fairseq"
+
+    def is_writing() -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return any(name.endswith(".part") or "new" in name for name in os.listdir(state))
+        return False
+
+    moments: list[tuple[TranslationSpec, Callable[[], bool], float]] = [
+        (run, (folder / "progress.json").exists, 0.0),
+        (run, is_writing, 0.0),
+        (run, (state / "best.safetensors").exists, delays.uniform(0, 0.2)),
+        (run, (folder / "features.safetensors").exists, 0.0),
+        (taught, past(project, taught, 1), delays.uniform(0, 0.2)),
+    ]
+    for what, moment, delay in moments:
+        assert Job(project, what).hit(signal.SIGKILL, moment, delay) == -signal.SIGKILL
+    project.train(run, taught)
+    assert_same(project, undisturbed, run)
+    assert_same(project, undisturbed, taught)
+
+
+def test_told_to_stop_it_saves_and_a_fresh_process_goes_on(project: Project, undisturbed: Project) -> None:
+    run = long(project)
+    job = Job(project, run, seeds=(0, 1))
+    assert job.hit(signal.SIGTERM, past(project, run, 30)) == EXIT_RERUN
+    (update,) = re.findall(r"stopped at update (\d+) of 120, state saved; run the same command again", job.error())
+    assert reached(project, run) == int(update)
+    assert not project.store(run, 1).exists()
+    assert not project.layout.run(run_id(run), 0).exists()
+    assert Job(project, run).wait() == 0
+    assert_same(project, undisturbed, run)
+    assert project.record(run)["sittings"][1]["from_step"] == int(update)  # nothing is computed twice
+
+
+# ------------------------------------------------------------ damaged state
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def last(state: Path) -> None:
+    truncate(state / "checkpoint_last.pt")
+
+
+def both(state: Path) -> None:
+    last(state)
+    (state / "checkpoint_previous.pt").write_bytes(b"")
+
+
+def last_is_lost(state: Path) -> None:
+    (state / "checkpoint_last.pt").unlink()
+
+
+def one_byte(state: Path) -> None:
+    content = bytearray((state / "checkpoint_last.pt").read_bytes())
+    content[len(content) // 2] ^= 1
+    (state / "checkpoint_last.pt").write_bytes(content)
+
+
+def record_is_lost(state: Path) -> None:
+    (state / "state.json").unlink()
+
+
+def record_is_half(state: Path) -> None:
+    truncate(state / "state.json")
+
+
+def best_is_lost(state: Path) -> None:
+    """As after a crash of the machine, of everything that was not yet on the disk."""
+    for path in (state / "best.safetensors", state / "checkpoint_last.pt", state / "checkpoint_previous.pt"):
+        path.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("damage", [last, both, last_is_lost, one_byte, record_is_lost, record_is_half, best_is_lost])
+def test_with_a_damaged_state_the_bytes_are_the_same(
+    hurt: Project, undisturbed: Project, damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = long(hurt)
+    state = hurt.store(run) / "fairseq"
+    damage(state)
+    whole = damage in (last, one_byte, last_is_lost)  # the previous checkpoint is there
+    hurt.train(run)
+    told = capsys.readouterr().out
+    passed_over = [line for line in told.splitlines() if "is damaged (its checksum is not a recorded one)" in line]
+    assert len(passed_over) == {last: 1, one_byte: 1, both: 2, record_is_lost: 2, record_is_half: 2}.get(damage, 0)
+    assert ("continues at update" in told) == whole
+    assert (hurt.record(run)["sittings"][1]["from_step"] > 0) == whole
+    assert_same(hurt, undisturbed, run)
+
+
+class Evil:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("form", ["pickle", "torch"])
+def test_a_foreign_checkpoint_is_never_unpickled(
+    hurt: Project, undisturbed: Project, tmp_path: Path, form: str
+) -> None:
+    run, marker = long(hurt), tmp_path / "executed"
+    for name in ("checkpoint_last.pt", "checkpoint_previous.pt"):
+        path = hurt.store(run) / "fairseq" / name
+        if form == "pickle":
+            path.write_bytes(pickle.dumps(Evil(marker)))
+        else:
+            torch.save({"model": Evil(marker)}, path)
+    hurt.train(run)
+    assert not marker.exists()
+    assert_same(hurt, undisturbed, run)
+
+
+def test_even_a_recorded_checkpoint_runs_no_code(hurt: Project, tmp_path: Path) -> None:
+    """Who can write the record too gets an error: fairseq's own loading is replaced."""
+    run, marker = long(hurt), tmp_path / "executed"
+    state = hurt.store(run) / "fairseq"
+    torch.save({"model": Evil(marker)}, state / "checkpoint_last.pt")
+    record = read_json(state / "state.json")
+    write_json(state / "state.json", record | {"accepted": [sha256(state / "checkpoint_last.pt")]})
+    with contextlib.suppress(Exception):
+        assert hurt.call("train", run) != 0
+    assert not marker.exists()
+    assert not (hurt.store(run) / "run.json").exists()
+    torch.load(state / "checkpoint_last.pt", weights_only=False)  # the trap works
+    assert marker.exists()
+
+
+def test_the_state_of_another_run_is_refused(hurt: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    run, other = long(hurt), hurt.run(Smooth(0.2), recipe=LONG)
+    foreign, place = hurt.store(run) / "fairseq", hurt.store(other) / "fairseq"
+    shutil.copytree(foreign, place)
+    before = {path.name: path.read_bytes() for path in place.iterdir()}
+    assert hurt.call("train", other) == EXIT_ERROR
+    message = f"{place}/state.json belongs to {run_id(run)} seed 0, not to {run_id(other)} seed 0; delete {place}"
+    assert message in one_line(capsys)
+    assert {path.name: path.read_bytes() for path in place.iterdir()} == before
+
+
+def test_a_refused_write_leaves_the_checkpoints(hurt: Project, undisturbed: Project) -> None:
+    """A full disk, for who has no right to mount one: no file may grow beyond 64 KiB."""
+    run = long(hurt)
+    state = hurt.store(run) / "fairseq"
+    before = {name: (state / name).read_bytes() for name in STATE}
+    limit = (64 << 10, 64 << 10)
+    job = Job(hurt, run, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
+    assert job.wait() == EXIT_ERROR
+    assert re.search(rf"cannot write {state}/\S+: File too large; free space", job.error())
+    assert {name: (state / name).read_bytes() for name in STATE} == before
+    hurt.train(run)
+    assert_same(hurt, undisturbed, run)
+
+
+# ------------------------------------------------------------ jobs that end in time, trainings that diverge
+
+
+def test_a_job_far_too_short_for_its_training_comes_further_each_time(hurt: Project, undisturbed: Project) -> None:
+    """What SLURM's limit does: every sitting saves in time and has progressed, so that it is worth another."""
+    run = long(hurt)
+    stops: list[Stopped] = []
+    while not (hurt.store(run) / "run.json").exists():
+        worker = Worker(hurt.layout, torch.device("cpu"), deadline=time.monotonic() + 1.5)
+        try:
+            train(worker, [(run_id(run), 0)])
+        except Stopped as stop:
+            stops.append(stop)
+    assert len(stops) > 0
+    assert all(stop.progressed for stop in stops)
+    starts = [sitting["from_step"] for sitting in hurt.record(run)["sittings"]]
+    assert starts == sorted(set(starts))
+    assert {sitting["recomputed"] for sitting in hurt.record(run)["sittings"][2:]} == {0}
+    assert_same(hurt, undisturbed, run)
+
+
+def test_a_diverged_training_is_no_result_and_the_next_one_does_not_notice(
+    project: Project, undisturbed: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One process: a run that ends in the middle of an epoch by an error, then another."""
+    diverging = project.run(recipe=recipe(lr=1e30, warmup_updates=1, clip_norm=0.0))
+    run = long(project)
+    options = ["--checkpoint-seconds", "3600"]
+    assert project.call("train", diverging, run, options=options) == EXIT_ERROR
+    message = one_line(capsys)
+    assert re.search(rf"{run_id(diverging)} seed 0: .* at update \d+ of 60; lower recipe\.lr", message)
+    assert not (project.store(diverging) / "run.json").exists()
+    assert not project.layout.run(run_id(diverging), 0).exists()
+    assert_same(project, undisturbed, run)
+
+
+# ------------------------------------------------------------ patience
+
+
+IMPATIENT = recipe(
+    lr=0.1, warmup_updates=4, patience=3, validate_updates=3, updates=150, update_freq=1, clip_norm=0.0
+)  # likelihood gets better and worse in turns, and then worse thrice
+
+
+def trained(project: Project, folder: Path, spec: TranslationSpec, stop_at: int | None = None) -> Trained:
+    """By the trainer alone, told to stop at an update."""
+    trainer = Trainer(
+        spec, 0, project.data, folder,
+        identity="test",
+        device=torch.device("cpu"),
+        criterion=["--loss", TokenLoss.of(spec.targets, 144).argument],  # type: ignore[arg-type]
+        planned_updates=spec.recipe.updates or 1,
+        should_stop=lambda: stop_at is not None and trainer.fairseq_trainer.get_num_updates() >= stop_at,
+    )  # fmt: skip
+    return trainer.run()
+
+
+def same(a: Trained, b: Trained) -> bool:
+    pairs = [(a.last, b.last), (a.best or {}, b.best or {})]
+    return (a.history, a.steps, a.best_step) == (b.history, b.steps, b.best_step) and all(
+        x.keys() == y.keys() and all(torch.equal(x[name], y[name]) for name in x) for x, y in pairs
+    )
+
+
+@pytest.fixture(scope="module")
+def impatient(shared: Project, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A run that ends by its patience."""
+    return trained(shared, tmp_path_factory.mktemp("impatient"), shared.run(recipe=IMPATIENT))
+
+
+def worse_in_a_row(history: list[dict[str, Any]]) -> list[int]:
+    """After each validation, how many have come since the best."""
+    counts: list[int] = []
+    best = float("inf")
+    for row in history:
+        counts.append(0 if row["val_nll"] < best else counts[-1] + 1)
+        best = min(best, row["val_nll"])
+    return counts
+
+
+def test_a_run_ends_after_so_many_validations_without_a_better_one(impatient: Trained) -> None:
+    assert impatient.steps < 150
+    counts = worse_in_a_row(impatient.history)
+    assert counts[-1] == 3
+    assert max(counts[:-1]) < 3
+    assert 1 in counts[:-3]  # it had been worse before, and the count began anew
+    assert impatient.best_step == impatient.history[-4]["step"]
+
+
+@pytest.mark.parametrize("validations", [3, 2, 1])
+@pytest.mark.parametrize("after", [0, 1])
+def test_patience_goes_on_where_it_was(
+    shared: Project, tmp_path: Path, impatient: Trained, validations: int, after: int
+) -> None:
+    """Interrupted when one or two of the last three validations have been, just then or an update later."""
+    update = impatient.history[-1 - validations]["step"] + after
+    spec = shared.run(recipe=IMPATIENT)
+    with pytest.raises(Stopped, match=f"stopped at update {update} of 150"):
+        trained(shared, tmp_path, spec, stop_at=update)
+    assert same(trained(shared, tmp_path, spec), impatient)
+
+
+def test_no_run_notices_that_another_was_before_it(
+    project: Project, impatient: Trained, undisturbed: Project, tmp_path: Path
+) -> None:
+    """fairseq keeps best losses in attributes of functions: here of a better run, then in a fresh process of none."""
+    spec = project.run(recipe=IMPATIENT)
+    fairseq()
+    from fairseq_cli.train import should_stop_early
+
+    should_stop_early.best, should_stop_early.num_runs = 0.0, 2  # the worst that another run can leave
+    assert same(trained(project, tmp_path / "again", spec), impatient)
+    assert Job(project, spec).wait() == 0
+    project.copy(tmp_path / "other").train(long(project), spec)
+    weights = project.weights(spec)
+    assert all(torch.equal(weights[f"last/{name}"], weight) for name, weight in impatient.last.items())
+    assert project.record(spec)["steps"] == impatient.steps
+
+
+# ------------------------------------------------------------ the ends of epochs
+
+
+def test_interrupted_at_every_place_of_an_epoch_the_weights_are_the_same(shared: Project, tmp_path: Path) -> None:
+    """Within an epoch, at its end, at the last update of all; lengths in epochs, validated after each."""
+    spec = shared.run(recipe=recipe(updates=None, epochs=2, validate_updates=None))
+    whole = trained(shared, tmp_path / "whole", spec)
+    end = whole.history[0]["step"]
+    assert (whole.steps, [row["epoch"] for row in whole.history]) == (2 * end, [1, 2])
+    for update in (1, end - 1, end, end + 1, 2 * end):
+        with pytest.raises(Stopped, match=f"stopped at update {update} of"):
+            trained(shared, tmp_path / f"{update}", spec, stop_at=update)
+        assert same(trained(shared, tmp_path / f"{update}", spec), whole), update
+
+
+def test_seeds_differ_and_repeat(shared: Project, teacher: TranslationSpec, impatient: Trained, tmp_path: Path) -> None:
+    a, b = shared.weights(teacher, 0), shared.weights(teacher, 1)
+    assert not any(torch.equal(a[name], b[name]) for name in a if name.startswith("last/") and a[name].dim() > 1)
+    assert same(trained(shared, tmp_path, shared.run(recipe=IMPATIENT)), impatient)
