@@ -13,6 +13,7 @@ import yaml
 
 from softlabels.errors import SpecError
 from softlabels.grid import plan as plan_module
+from softlabels.grid import recipe as r
 from softlabels.grid import spec as s
 from softlabels.grid.config import SCHEMAS, read_yaml
 from softlabels.grid.costs import check_cache_budget, needed_caches
@@ -89,7 +90,7 @@ def test_the_published_protocol() -> None:
     assert (mnist.recipe.optimiser.momentum, mnist.recipe.optimiser.dampening) == (0.9, 0.9)
     assert mnist.recipe.optimiser.groups[0].lr_factor == 0.1
     student = by_name["mnist.fc_2x800.match-b0.6-fc_2x1200-ls0.1"]
-    assert student.recipe == dataclasses.replace(mnist.recipe, augment=s.Augment())
+    assert student.recipe == dataclasses.replace(mnist.recipe, augment=r.Augment())
 
 
 def test_published_names_are_those_of_the_paper() -> None:
@@ -381,12 +382,12 @@ def _schema(name: str) -> Any:
     [
         ("dataset", s.DatasetSpec, set()),
         ("model", s.ModelSpec, set()),
-        ("recipe", s.Recipe, {"base"}),
-        ("optimiser", s.Optimiser, set()),
-        ("optimiser/properties/groups/items", s.ParameterGroup, set()),
-        ("schedule", s.Schedule, set()),
-        ("augment", s.Augment, set()),
-        ("precision", s.Precision, set()),
+        ("recipe", r.Recipe, {"base"}),
+        ("optimiser", r.Optimiser, set()),
+        ("optimiser/properties/groups/items", r.ParameterGroup, set()),
+        ("schedule", r.Schedule, set()),
+        ("augment", r.Augment, set()),
+        ("precision", r.Precision, set()),
         ("hard", s.Hard, set()),
         ("smooth", s.Smooth, set()),
         ("distill", s.Distill, set()),

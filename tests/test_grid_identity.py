@@ -10,15 +10,16 @@ import pytest
 
 from softlabels.errors import SpecError
 from softlabels.grid import identity
+from softlabels.grid import recipe as r
 from softlabels.grid import spec as s
 from softlabels.grid.identity import CacheNeed, needed_cache, probe_id, read_spec, run_id, spec_digest, write_spec_files
 from softlabels.grid.plan import Plan, Probe
 
-RECIPE = s.Recipe(batch_size=128, optimiser=s.Optimiser(lr=0.1), steps=1000, augment=s.Augment(pad=4, flip=True))
+RECIPE = r.Recipe(batch_size=128, optimiser=r.Optimiser(lr=0.1), steps=1000, augment=r.Augment(pad=4, flip=True))
 TEACHER = s.RunSpec(s.DatasetSpec("cifar10"), s.ModelSpec("resnet56"), s.Smooth(0.15), RECIPE)
 
 
-def student(temperature: float = 3.0, recipe: s.Recipe = RECIPE, **fields: object) -> s.RunSpec:
+def student(temperature: float = 3.0, recipe: r.Recipe = RECIPE, **fields: object) -> s.RunSpec:
     """A student of `TEACHER`."""
     teacher = fields.pop("teacher", s.Teacher(TEACHER))
     targets = s.Distill(teacher, temperature, **fields)  # type: ignore[arg-type]
@@ -76,7 +77,7 @@ def test_every_field_that_decides_numbers_changes_the_id() -> None:
         student(t2=False),
         student(hard_alpha=0.1, beta=0.5),
         student(recipe=dataclasses.replace(RECIPE, steps=1001)),
-        student(recipe=dataclasses.replace(RECIPE, optimiser=s.Optimiser(lr=0.2))),
+        student(recipe=dataclasses.replace(RECIPE, optimiser=r.Optimiser(lr=0.2))),
         student(teacher=s.Teacher(TEACHER, seed=0)),
         student(teacher=s.Teacher(TEACHER, checkpoint="best")),
         student(teacher=s.Teacher(dataclasses.replace(TEACHER, targets=s.Smooth(0.3)))),
@@ -117,7 +118,7 @@ def test_a_cache_has_a_view_for_each_epoch_that_is_begun() -> None:
     assert found.bytes == 4 * 40_000 * 10 * 2
     assert need(student(views=2)).views == 2
     assert need(student(views=99)).views == 4
-    still = dataclasses.replace(RECIPE, augment=s.Augment())
+    still = dataclasses.replace(RECIPE, augment=r.Augment())
     assert need(student(recipe=still)).views == 1
     assert needed_cache(student(cache="online")) is None
     assert needed_cache(TEACHER) is None
@@ -129,7 +130,7 @@ def test_students_share_a_cache_when_they_see_the_same_logits() -> None:
     other = [
         student(),
         student(views=2),
-        student(recipe=dataclasses.replace(RECIPE, augment=s.Augment(flip=True))),
+        student(recipe=dataclasses.replace(RECIPE, augment=r.Augment(flip=True))),
         student(teacher=s.Teacher(TEACHER, checkpoint="best")),
         own(),
         own(sha256="ab" * 31 + "cd"),

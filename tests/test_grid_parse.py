@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from softlabels.errors import SpecError
+from softlabels.grid import recipe as r
 from softlabels.grid import spec as s
 from softlabels.grid.parse import from_dict
 
@@ -27,7 +28,7 @@ models = st.dictionaries(st.text("abc", min_size=1), option_values, max_size=3).
     lambda options: s.ModelSpec("mlp", tuple(sorted(options.items())))
 )
 augments = st.builds(
-    s.Augment,
+    r.Augment,
     pad=st.integers(0, 4),
     crop=st.none() | st.integers(1, 32),
     flip=st.booleans(),
@@ -35,21 +36,21 @@ augments = st.builds(
     contrast=st.none() | st.tuples(positive, positive).map(sorted).map(tuple),
 )
 optimisers = st.builds(
-    s.Optimiser,
+    r.Optimiser,
     lr=positive,
     momentum=st.floats(0.1, 0.9),
     dampening=fractions,
     nesterov=st.booleans(),
     groups=st.lists(
-        st.builds(s.ParameterGroup, parameters=st.just("^fc"), lr_factor=positive, weight_decay=st.none() | fractions),
+        st.builds(r.ParameterGroup, parameters=st.just("^fc"), lr_factor=positive, weight_decay=st.none() | fractions),
         max_size=2,
     ).map(tuple),
 )
-schedules = st.just(s.Schedule()) | st.builds(
-    s.Schedule, kind=st.just("steps"), boundaries=st.just((0.5, 0.75)), factor=positive, warmup=fractions
+schedules = st.just(r.Schedule()) | st.builds(
+    r.Schedule, kind=st.just("steps"), boundaries=st.just((0.5, 0.75)), factor=positive, warmup=fractions
 )
 recipes = st.builds(
-    s.Recipe,
+    r.Recipe,
     batch_size=counts,
     optimiser=optimisers,
     epochs=positive,
@@ -59,7 +60,7 @@ recipes = st.builds(
     augment=augments,
     normalise=st.sampled_from(["none", "dataset", "per_image"]),
     milestones=st.lists(counts, max_size=3).map(tuple),
-    precision=st.builds(s.Precision, autocast=st.sampled_from(["none", "bf16"]), channels_last=st.booleans()),
+    precision=st.builds(r.Precision, autocast=st.sampled_from(["none", "bf16"]), channels_last=st.booleans()),
 )
 smooth = st.builds(s.Smooth, alpha=fractions, over=st.sampled_from(["all", "others"]))
 
@@ -105,13 +106,13 @@ def test_a_number_is_whole_where_the_field_is_whole() -> None:
         (s.Smooth, {"kind": "smooth", "alpha": True}, ["a.alpha must be a number, not true"]),
         (s.Smooth, {"kind": "smooth", "alpha": float("nan")}, ["a.alpha must be a number"]),
         (s.Smooth, {"kind": "smooth", "alpha": 1}, ["f.yaml: a:", "[0, 1)"]),
-        (s.Optimiser, {"lr": "fast"}, ["a.lr must be a number, not 'fast'"]),
-        (s.Optimiser, {"lr": 1, "nesterov": 1}, ["a.nesterov must be true or false, not 1"]),
-        (s.Optimiser, {"lr": 1, "name": "adamw"}, ["a.name must be 'sgd' or 'adam'"]),
-        (s.Optimiser, {"lr": 1, "groups": [{"parameters": 3}]}, ["a.groups[0].parameters must be a text"]),
-        (s.Optimiser, {"lr": 1, "betas": [0.9]}, ["a.betas must be a list of 2 values"]),
-        (s.Recipe, {"batch_size": 8.5, "optimiser": {"lr": 1}}, ["a.batch_size must be a whole number"]),
-        (s.Augment, {"crop": "all"}, ["a.crop must be a whole number or null"]),
+        (r.Optimiser, {"lr": "fast"}, ["a.lr must be a number, not 'fast'"]),
+        (r.Optimiser, {"lr": 1, "nesterov": 1}, ["a.nesterov must be true or false, not 1"]),
+        (r.Optimiser, {"lr": 1, "name": "adamw"}, ["a.name must be 'sgd' or 'adam'"]),
+        (r.Optimiser, {"lr": 1, "groups": [{"parameters": 3}]}, ["a.groups[0].parameters must be a text"]),
+        (r.Optimiser, {"lr": 1, "betas": [0.9]}, ["a.betas must be a list of 2 values"]),
+        (r.Recipe, {"batch_size": 8.5, "optimiser": {"lr": 1}}, ["a.batch_size must be a whole number"]),
+        (r.Augment, {"crop": "all"}, ["a.crop must be a whole number or null"]),
         (s.ModelSpec, {"name": "mlp", "options": [1]}, ["a.options must be a mapping"]),
     ],
 )

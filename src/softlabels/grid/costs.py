@@ -186,6 +186,6 @@ def check_cache_budget(plan: Plan) -> None:
     if plan.max_cache_bytes is not None and needed > plan.max_cache_bytes:
         raise SpecError(
             f"config.yaml: cache.max_bytes: the logits caches of this plan take {needed / 1e9:.3g} GB and "
-            f"{plan.max_cache_bytes / 1e9:.3g} GB are allowed; raise the limit, give the distilling runs fewer "
-            "targets.views, or let the teacher run beside the student with targets.cache: online"
+            f"{plan.max_cache_bytes / 1e9:.3g} GB are allowed; raise the limit, keep less (targets.views of images, "
+            "targets.cache of text), or let the teacher run beside the student with targets.cache: online"
         )

@@ -1,8 +1,8 @@
 """fairseq's criterion of this project: (1 − β)·(LS-)CE + β·T²·KL(teacher_T ‖ student_T), and the conventions around it.
 
 The teacher is a cache (`--kd-cache`, a folder with a manifest) or a network beside the student (`--kd-teacher`, a
-folder of a finished run). Validation reports plain cross-entropy whatever is minimised, so that runs can be compared and the
-best checkpoint means the same for all.
+folder of a finished run). Validation reports plain cross-entropy whatever is minimised, so that runs can be compared
+and the best checkpoint means the same for all.
 """
 
 # No postponed annotations: fairseq makes command-line options of the configuration's types.

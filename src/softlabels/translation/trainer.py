@@ -145,7 +145,11 @@ class Trainer:
     def load_checkpoint(self, cfg: Any, trainer: Any, **options: Any) -> Any:
         """Restore the last checkpoint, and what of this run fairseq does not keep in it."""
         self.fairseq_trainer = trainer
-        extra, iterator = self._load(cfg, trainer, **options)
+        make = trainer.get_train_iterator
+        # fairseq composes the batches of all epochs when it makes an iterator, by (seed, epoch at that moment). A run that
+        # goes on in a later epoch must have those of epoch 1, as if it had never been interrupted.
+        with replaced(trainer, get_train_iterator=lambda epoch, **how: make(1, **how)):
+            extra, iterator = self._load(cfg, trainer, **options)
         if extra is not None:
             ours = extra["softlabels"]
             self.best = None if ours["best"] is None else (ours["best"][0], ours["best"][1])
