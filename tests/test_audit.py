@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from softlabels.files import write_json
+from softlabels.grid import recipe as r
 from softlabels.grid import spec as s
 from softlabels.grid.audit import audit, render, render_jobs
 from softlabels.grid.config import read_yaml
@@ -29,7 +30,7 @@ def train(plan: Plan, root: Path, name: str, seed: int, seconds: float = 36.0, f
     store = Layout(root / "results" / plan.scale).store(folder or name, seed)
     record = {"status": "finished", "seconds": seconds, "device": "cpu", "spec_digest": spec_digest(plan.runs[name])}
     write_json(store / "run.json", record)
-    for file in Layout.RUN_FILES:
+    for file in Layout.run_files(plan.runs[name].task):
         (store / file).touch()
     return store
 
@@ -53,15 +54,17 @@ def test_the_paper_without_any_data(tmp_path: Path) -> None:
 def test_hours_from_flops(tmp_path: Path) -> None:
     plan = demo()
     found = audit(plan, tmp_path)
-    flops = [training_flops(run) for run in plan.runs.values()]
-    total = sum(f * len(seeds) for f, seeds in zip(flops, plan.seeds.values(), strict=True) if f)
-    total += sum(caching_flops(need) * len(seeds) for need, seeds in needed_caches(plan).values())
-    assert found["device_hours"] == pytest.approx(total / plan.flops_per_second / 3600, rel=1e-5)
+    assert plan.translation_flops_per_second != plan.flops_per_second
+    seconds = sum(training_flops(run) * len(plan.seeds[name]) / plan.rate(run) for name, run in plan.runs.items())
+    seconds += sum(
+        caching_flops(need) * len(seeds) / plan.rate(need.student) for need, seeds in needed_caches(plan).values()
+    )
+    assert found["device_hours"] == pytest.approx(seconds / 3600, rel=1e-5)
     assert found["device_hours"] == found["hours_missing"]
 
 
 def test_the_flops_of_a_training_can_be_counted_by_hand() -> None:
-    recipe = s.Recipe(batch_size=10, optimiser=s.Optimiser(lr=1), steps=7)
+    recipe = r.Recipe(batch_size=10, optimiser=r.Optimiser(lr=1), steps=7)
     digits = s.DatasetSpec("digits")
     teacher = s.RunSpec(digits, s.ModelSpec("mlp", (("hidden", (16,)),)), s.Hard(), recipe)
     forward = 2 * (64 * 16 + 16 * 10)
@@ -98,6 +101,15 @@ def test_an_unfinished_or_incomplete_training_is_missing(tmp_path: Path) -> None
     published.mkdir(parents=True)
     (published / "weights.safetensors").touch()
     assert audit(plan, tmp_path)["done"] == 1
+
+
+def test_a_translation_is_done_with_its_features_in_place_of_logits(tmp_path: Path) -> None:
+    plan = demo()
+    name = next(name for name, run in plan.runs.items() if isinstance(run, s.TranslationSpec))
+    store = train(plan, tmp_path, name, 0)
+    assert audit(plan, tmp_path)["done"] == 1
+    (store / "features.safetensors").rename(store / "logits.safetensors")
+    assert audit(plan, tmp_path)["done"] == 0
 
 
 def test_hours_from_recorded_trainings(tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def assert_same(layout: Layout, wanted: Layout, run: str, seed: int) -> None:
         assert (ours / name).read_bytes() == (theirs / name).read_bytes(), name
     for name in RESULTS:
         assert (layout.run(run, seed) / name).read_bytes() == (theirs / name).read_bytes(), name
-    left = {path.name for path in ours.iterdir()} - {*Layout.RUN_FILES, "milestones"}
+    left = {path.name for path in ours.iterdir()} - {*Layout.run_files("image"), "milestones"}
     assert not left  # no checkpoint, no part of a killed write
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import yaml
@@ -15,14 +15,33 @@ from softlabels.errors import SpecError
 from softlabels.grid import plan as plan_module
 from softlabels.grid import recipe as r
 from softlabels.grid import spec as s
+from softlabels.grid import translation as t
 from softlabels.grid.config import SCHEMAS, read_yaml
+from softlabels.grid.corpora import CORPORA
 from softlabels.grid.costs import check_cache_budget, needed_caches
 from softlabels.grid.expand import load_plan
 from softlabels.grid.identity import run_id
 from softlabels.grid.plan import Plan
 
 ROOT = Path(__file__).parents[1]
-SEVEN = {f"muller2019.{name}" for name in ("table2", "table3", "fig1", "fig2", "fig5", "fig6", "text_mnist")}
+IMAGES = {f"muller2019.{name}" for name in ("table2", "table3", "fig1", "fig2", "fig5", "fig6", "text_mnist")}
+TRANSLATION = {
+    *(f"muller2019.{name}" for name in ("fig3", "fig4", "fig7", "text_appB")),
+    *(f"chandrasegaran2022.{name}" for name in ("table5", "tableB2", "tableD3")),
+    "ablations.truncation",
+}
+NAMES_IN_PRINT = {  # of data sets, students and teachers
+    "image": (
+        {"cifar10", "cifar100", "imagenet", "mnist"},
+        {"alexnet", "resnet56", "inception_v4", "fc_2x1200", "fc_2x800"},
+        {"resnet56", "fc_2x1200"},
+    ),
+    "translation": (
+        {"wmt_en_de", "iwslt_en_de", "iwslt_en_ru"},
+        {"transformer_base", "transformer"},
+        {"transformer"},
+    ),
+}
 
 
 def config(**changes: Any) -> dict[str, Any]:
@@ -50,12 +69,12 @@ def plan_of(grid: dict[str, Any] | None = None, **changes: Any) -> Plan:
 @pytest.mark.parametrize("variants", [False, True])
 def test_the_grid_expands_at_every_scale(scale: str, variants: bool) -> None:
     plan = load_plan(config(scale=scale, variants=variants), ROOT)
-    assert set(plan.artifacts) >= SEVEN
-    assert (set(plan.artifacts) == SEVEN) == (not variants)
+    assert set(plan.artifacts) >= IMAGES | TRANSLATION
+    assert (set(plan.artifacts) == IMAGES | TRANSLATION) == (not variants)
     order = list(plan.runs)
     for name, run in plan.runs.items():
         teacher = s.teacher_of(run)
-        if teacher is not None and isinstance(teacher.run, s.RunSpec):
+        if teacher is not None and isinstance(teacher.run, s.Run):
             assert order.index(run_id(teacher.run)) < order.index(name)
             assert set(plan.seeds[name]) <= set(plan.seeds[run_id(teacher.run)])
 
@@ -99,10 +118,11 @@ def test_published_names_are_those_of_the_paper() -> None:
         for artifact in plan.artifacts.values():
             for member in artifact.members:
                 names = dict(member.published)
-                assert names["dataset"] in ("cifar10", "cifar100", "imagenet", "mnist")
-                assert names["student"] in ("alexnet", "resnet56", "inception_v4", "fc_2x1200", "fc_2x800")
+                datasets, students, teachers = NAMES_IN_PRINT[member.run.task]
+                assert names["dataset"] in datasets
+                assert names["student"] in students
                 if s.teacher_of(member.run):
-                    assert names["teacher"] in ("resnet56", "fc_2x1200")
+                    assert names["teacher"] in teachers
 
 
 def test_demo_says_what_it_changed_and_paper_changes_nothing() -> None:
@@ -116,7 +136,7 @@ def test_demo_says_what_it_changed_and_paper_changes_nothing() -> None:
 
 def test_the_demo_needs_only_embedded_data() -> None:
     plan = load_plan(config(variants=True), ROOT)
-    assert {run.dataset.name for run in plan.runs.values()} <= {"digits", "glyphs"}
+    assert {run.dataset.name for run in plan.runs.values()} == {"digits", "glyphs", "sentences"}
 
 
 def test_a_scale_names_nothing_that_no_grid_has() -> None:
@@ -219,6 +239,7 @@ Change = Callable[[dict[str, Any]], Any]
 BAD: list[tuple[Change, str]] = [
     (lambda g: g.update(familys={}), r"config.yaml: grid has no key 'familys'; allowed: paper"),
     (lambda g: g["recipes"]["my_recipe"].update(lr=1), r"my_recipe has no key 'lr'; allowed: base, batch_size"),
+    (lambda g: g["recipes"]["my_recipe"].update(updates=9), r"my_recipe has no key 'updates'; allowed: base, batch_"),
     (lambda g: g["recipes"]["my_recipe"]["optimiser"].update(lr="fast"), r"my_recipe\.optimiser\.lr"),
     (lambda g: g["recipes"]["my_recipe"].update(steps=10), r"my_recipe.* one of steps and epochs"),
     (lambda g: g["recipes"]["my_recipe"].pop("batch_size"), r"my_recipe\.batch_size is missing"),
@@ -274,7 +295,7 @@ def test_a_bad_grid_is_one_sentence_that_names_file_and_key(change: Change, sent
     ("changes", "sentence"),
     [
         ({"scal": "demo"}, r"config.yaml has no key 'scal'; allowed: scale, papers"),
-        ({"scale": "huge"}, r"config.yaml: scale: there is no scale 'huge'; there are demo, paper"),
+        ({"scale": "huge"}, r"config.yaml: scale: there is no scale 'huge'; there are demo, multi30k, paper"),
         ({"papers": ["nobody"]}, r"config.yaml: papers: there is no grid of 'nobody'; there are .*muller2019"),
         ({"papers": "muller2019"}, r"config.yaml: papers"),
         ({"seeds": 0}, r"config.yaml: seeds"),
@@ -346,9 +367,12 @@ def test_a_scale_leaves_a_grid_of_ones_own_alone() -> None:
 
 
 def test_the_cache_budget(tmp_path: Path) -> None:
-    plan = load_plan(config(scale="paper", cache={"max_bytes": 1e9}), ROOT)
-    with pytest.raises(SpecError, match=r"cache\.max_bytes: .* 30 GB and 1 GB are allowed.*views.*online"):
-        check_cache_budget(plan)
+    # Images: as much as Fig. 5 alone. Of text, three seeds of two teachers, in GB: features (EN-DE 2, EN-RU 2.3), the 4
+    # largest (0.06), and for each of four T the 4 and the 64 largest with normaliser (0.08, 1).
+    for papers, size in ((["muller2019"], "30"), (["muller2019", "chandrasegaran2022", "ablations"], r"83\.6")):
+        plan = load_plan(config(scale="paper", papers=papers, cache={"max_bytes": 1e9}), ROOT)
+        with pytest.raises(SpecError, match=rf"cache\.max_bytes: .* {size} GB and 1 GB are allowed.*views.*online"):
+            check_cache_budget(plan)
     check_cache_budget(load_plan(config(scale="paper"), ROOT))
     check_cache_budget(load_plan(config(scale="paper", cache={"max_bytes": None}), ROOT))
 
@@ -380,9 +404,11 @@ def _schema(name: str) -> Any:
 @pytest.mark.parametrize(
     ("path", "cls", "extra"),
     [
-        ("dataset", s.DatasetSpec, set()),
+        ("images", s.DatasetSpec, set()),
+        ("corpus", t.CorpusSpec, set()),
         ("model", s.ModelSpec, set()),
-        ("recipe", r.Recipe, {"base"}),
+        ("image_recipe", r.Recipe, {"base"}),
+        ("translation_recipe", t.TranslationRecipe, {"base"}),
         ("optimiser", r.Optimiser, set()),
         ("optimiser/properties/groups/items", r.ParameterGroup, set()),
         ("schedule", r.Schedule, set()),
@@ -392,14 +418,28 @@ def _schema(name: str) -> Any:
         ("smooth", s.Smooth, set()),
         ("distill", s.Distill, set()),
         ("logit_match", s.LogitMatch, set()),
-        ("probe", plan_module.Probe, set()),
+        ("image_probe", plan_module.Probe, set()),
+        ("translations_probe", plan_module.Translations, set()),
+        ("tokens_probe", plan_module.Tokens, set()),
     ],
 )
-def test_the_schema_has_the_fields_of_the_specs(path: str, cls: Any, extra: set[str]) -> None:
-    node = _schema("grid")["$defs"]
+def test_the_schema_has_the_fields_and_choices_of_the_specs(path: str, cls: Any, extra: set[str]) -> None:
+    definitions = node = _schema("grid")["$defs"]
     for part in path.split("/"):
         node = node[part]
     assert set(node["properties"]) == {f.name for f in dataclasses.fields(cls)} | extra
+    for name, hint in get_type_hints(cls).items():
+        choices = {None if arg is type(None) else arg for part in get_args(hint) for arg in get_args(part) or [part]}
+        described = node["properties"][name]
+        described = definitions[described["$ref"].rsplit("/", 1)[-1]] if "$ref" in described else described
+        if "enum" in described:
+            assert set(described["enum"]) == choices, name
+
+
+def test_the_schema_knows_every_corpus() -> None:
+    """Which of two forms an entry of `datasets` has is told by its name."""
+    names = _schema("grid")["$defs"]["dataset"]["if"]["properties"]["name"]["enum"]
+    assert set(names) == set(CORPORA)
 
 
 def _objects(node: Any, where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:

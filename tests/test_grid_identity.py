@@ -114,7 +114,7 @@ def test_versions_of_code_rename_the_runs_they_decide(versions: dict[str, int]) 
 
 def test_a_cache_has_a_view_for_each_epoch_that_is_begun() -> None:
     found = need(student())  # 1000 steps of 128 on 40,000 images: 3.2 epochs
-    assert (found.views, found.rows, found.num_classes) == (4, 40_000, 10)
+    assert (found.views, found.rows, found.row_bytes, found.fixed_bytes) == (4, 40_000, 10 * 2, 0)
     assert found.bytes == 4 * 40_000 * 10 * 2
     assert need(student(views=2)).views == 2
     assert need(student(views=99)).views == 4

@@ -152,6 +152,31 @@ def test_one_that_looked_before_others_came_and_went_does_not_become_a_second_ow
     holding.require()
 
 
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+@pytest.mark.parametrize("moment", ["_newest", "_create"])
+def test_one_whose_note_a_new_holder_has_tidied_up_writes_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, links: bool
+) -> None:
+    """Who takes a lease removes what killed writers have left, and with it the notes of those who are about to ask."""
+    first, real = Lease(tmp_path), getattr(leases, moment)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    def overtaken(*args: Path) -> object:
+        monkeypatch.setattr(leases, moment, real)
+        assert first.take() is None
+        for note in tmp_path.glob(".*.part"):
+            note.unlink()
+        return real(*args)
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(leases, moment, overtaken)
+    assert Lease(tmp_path).take() == first.me == json.loads(first.path.read_text())
+    assert left(tmp_path) == ["lease.1.json"]
+
+
 def test_a_reused_process_number_is_not_the_owner(tmp_path: Path) -> None:
     write_json(tmp_path / "lease.1.json", {**Lease(tmp_path).me, "born": "1"})
     with Lease(tmp_path, poll=0.01).held() as lease:

@@ -1,4 +1,5 @@
-"""The published recipes: each takes optimiser steps on pictures of the right shape, and its rates are the paper's."""
+"""The published recipes for images: each takes optimiser steps on pictures of the right shape, and its rates are the
+paper's. (Those for text: tests/translation/test_translation_recipes.py.)"""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ def distinct(runs: Iterable[RunSpec]) -> dict[str, RunSpec]:
     return {f"{i}-{run.dataset.name}-{run.model.name}-{key[3]}": run for i, (key, run) in enumerate(found.items())}
 
 
-RUNS = distinct(PLAN.runs.values())
+RUNS = distinct(run for run in PLAN.runs.values() if isinstance(run, RunSpec))
 
 
 def pictures(run: RunSpec, folder: Path, split: str, count: int) -> Pictures:

@@ -13,7 +13,7 @@ from softlabels.grid.config import read_yaml
 from softlabels.grid.costs import BODY_PARAMETERS, parameters, training_flops
 from softlabels.grid.expand import chain, load_plan
 from softlabels.grid.identity import run_id
-from softlabels.grid.packs import Pack, cache_packs, probe_packs, training_packs
+from softlabels.grid.packs import Pack, cache_packs, probe_packs, training_packs, translation_packs
 from softlabels.grid.plan import Jobs, Plan
 from softlabels.grid.resources import Estimator
 from softlabels.grid.spec import ModelSpec, RunSpec
@@ -34,7 +34,8 @@ def layout_of(plan: Plan, root: Path) -> Layout:
 
 def every_pack(plan: Plan, root: Path) -> list[Pack]:
     layout = layout_of(plan, root)
-    return [*training_packs(plan, layout), *cache_packs(plan, layout), *probe_packs(plan, layout)]
+    kinds = (training_packs, cache_packs, probe_packs, translation_packs)
+    return [pack for packs in kinds for pack in packs(plan, layout)]
 
 
 def record(plan: Plan, root: Path, name: str, seed: int = 0, **fields: float) -> None:
@@ -47,7 +48,7 @@ def pack_of(plan: Plan, root: Path, dataset: str, kind: str = "train") -> Pack:
 
 
 def minutes(pack: Pack, plan: Plan) -> float:
-    return sum((member.flops or 0.0) / plan.flops_per_second / 60 for member in pack.members)
+    return sum((member.flops or 0.0) / plan.rate(member.run) / 60 for member in pack.members)
 
 
 # ---------------------------------------------------------------- packs
@@ -199,7 +200,7 @@ def test_small_networks_share_a_gpu_where_the_site_can(tmp_path: Path) -> None:
     plan = plan_of("paper", jobs=Jobs("cuda", gpu_share=4))
     estimator = Estimator(plan, layout_of(plan, tmp_path))
     for pack in every_pack(plan, tmp_path):
-        large = pack.members[0].run.dataset.name == "imagenet"
+        large = pack.members[0].run.dataset.name in ("imagenet", "wmt_en_de")  # IWSLT's networks and V are small
         asked = estimator.of(pack)
         assert (asked.shards, asked.gpu) == ((0, 1) if large else (4, 0)), pack.rule
     on_cpu = dataclasses.replace(plan, jobs=Jobs("cpu", gpu_share=4))

@@ -35,8 +35,8 @@ def test_publishing_is_a_hard_link_and_can_be_repeated(layout: Layout) -> None:
     for _ in range(2):
         publish(layout, "run", 0)
         source, target = layout.store("run", 0), layout.run("run", 0)
-        assert {path.name for path in target.iterdir()} == set(Layout.RUN_FILES)
-        assert all((target / name).samefile(source / name) for name in Layout.RUN_FILES)
+        assert {path.name for path in target.iterdir()} == set(Layout.run_files("image"))
+        assert all((target / name).samefile(source / name) for name in Layout.run_files("image"))
     (target / "history.csv").unlink()  # what Snakemake does before it runs a job again
     (target / "run.json").unlink()
     publish(layout, "run", 0)
@@ -50,7 +50,7 @@ def test_without_hard_links_files_are_copied(layout: Layout, monkeypatch: pytest
     monkeypatch.setattr(os, "link", refuse)
     publish(layout, "run", 0)
     target, source = layout.run("run", 0), layout.store("run", 0)
-    for name in Layout.RUN_FILES:
+    for name in Layout.run_files("image"):
         assert (target / name).read_bytes() == (source / name).read_bytes()
         assert not (target / name).samefile(source / name)
     assert not list(target.glob(".*"))

@@ -32,7 +32,9 @@ def test_the_lock_agrees_with_the_code() -> None:
 
 
 def test_every_stage_has_files_and_a_version() -> None:
-    assert set(versions.stages()) == {"data", "models", "training", "cache", "metrics", "figures"}
+    assert set(versions.stages()) == {
+        "data", "models", "training", "cache", "corpora", "translation", "metrics", "figures",
+    }  # fmt: skip
     for stage in versions.stages():
         assert versions.files_of(stage)
         assert versions.code_version(stage) >= 1

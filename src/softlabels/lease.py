@@ -108,8 +108,11 @@ class Lease:
                     if owner == self.me:  # made by a call of which the file system said that it had failed
                         self.number = number
                         return None
-                    # Its time stamp is "now" by the clock of the file system, which is that of the renewals too.
-                    if owner is not None and _alive(owner, _file(self.folder, number), note.stat().st_mtime):
+                    try:  # its time stamp is "now" by the clock of the file system, which is that of the renewals too
+                        now = note.stat().st_mtime
+                    except FileNotFoundError:  # a new holder has tidied it up
+                        continue
+                    if owner is not None and _alive(owner, _file(self.folder, number), now):
                         return owner
                     if _create(note, _file(self.folder, number + 1)):
                         if newest_number(self.folder) == number + 1:
@@ -214,11 +217,11 @@ def _create(note: Path, target: Path) -> bool:
     except (FileExistsError, FileNotFoundError):  # somebody was first; the new holder has tidied up our note
         return False
     except OSError:  # a file system without hard links
-        text = note.read_text()
         try:
+            text = note.read_text()
             with open(target, "x") as handle:
                 handle.write(text)
-        except FileExistsError:
+        except (FileExistsError, FileNotFoundError):
             return False
     return True
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from small_text import Project
+from small_text import Forge, Project
 
 from softlabels.grid.spec import TranslationSpec
 from softlabels.translation.network import Corpus, Translator
@@ -48,3 +49,11 @@ def corpus(shared: Project) -> Corpus:
 def translator(shared: Project, teacher: TranslationSpec, corpus: Corpus) -> Translator:
     """The trained teacher."""
     return shared.translator(teacher, corpus)
+
+
+@pytest.fixture(scope="session")
+def forge() -> Iterator[Forge]:
+    """Where processes that run a command come from."""
+    forge = Forge()
+    yield forge
+    forge.close()

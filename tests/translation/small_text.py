@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import select
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
 from softlabels import tensors
 from softlabels.cli import main
-from softlabels.files import read_json
+from softlabels.files import read_json, write_json
 from softlabels.grid.files import write_plan
 from softlabels.grid.identity import CacheNeed, dataset_id, needed_cache, run_id
 from softlabels.grid.plan import Plan
-from softlabels.grid.spec import Distill, Hard, ModelSpec, Run, Targets, Teacher, TranslationSpec
+from softlabels.grid.spec import Distill, Hard, ModelSpec, Run, Targets, Teacher, TranslationSpec, to_dict
 from softlabels.grid.translation import CorpusSpec, TranslationRecipe
 from softlabels.layout import Layout
 from softlabels.translation.corpus.files import fingerprint
@@ -28,6 +33,7 @@ from softlabels.translation.corpus.prepare import prepare
 from softlabels.translation.corpus.sentences import generate
 from softlabels.translation.network import Corpus, Translator, load
 
+ROOT = Path(__file__).parents[2]
 LANGUAGES = ("en", "de")
 SIZES = {"train": 300, "val": 37, "test": 41}  # no multiples of 8, which fairseq would like batches to be
 TYPES = 144
@@ -88,6 +94,11 @@ class Project:
     def create(cls, root: Path, **fields: Any) -> Project:
         """Text and prepared corpus; nothing trained."""
         write_text(root / "text")
+        return cls.of(root, **fields)
+
+    @classmethod
+    def of(cls, root: Path, **fields: Any) -> Project:
+        """The text that is there, prepared."""
         project = cls(root, corpus_of(root / "text", **fields))
         prepare(project.corpus, project.data)
         return project
@@ -166,3 +177,123 @@ def need_of(student: Run) -> CacheNeed:
     need = needed_cache(student)
     assert need is not None
     return need
+
+
+def own_config(project: Project, **changes: Any) -> dict[str, Any]:
+    """A configuration with a grid of one's own: a teacher, and a student of its 4 largest logits at T = 2."""
+    targets = {"kind": "distill", "temperature": "$T", "cache": "topk_lse", "top_k": 4}
+    run = {"dataset": "text", "model": "small", "recipe": "short"}
+    told = {"what": "translations", "split": "test"}
+    grid = {
+        "paper": "own",
+        "datasets": {"text": to_dict(project.corpus)},
+        "models": {"small": {"name": "transformer_tiny"}},
+        "recipes": {"short": {"max_tokens": 400, "lr": 0.005, "warmup_updates": 10, "updates": 30}},
+        "families": {
+            "teachers": {"run": run | {"targets": {"kind": "hard"}}},
+            "students": {"axes": {"T": [2]}, "run": run | {"targets": targets | {"teacher": {"family": "teachers"}}}},
+        },
+        "artifacts": {
+            "one": {
+                "title": "One", "kind": "figure", "draw": "truncation", "families": ["teachers", "students"],
+                "probes": {"teachers": told, "students": told}, "seeds": 1,
+            }
+        },
+    }  # fmt: skip
+    return {"scale": "demo", "papers": [], "grid": grid} | changes
+
+
+def audit_of(config: dict[str, Any], path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """`softlabels audit` of a configuration, written to `path`; returns the exit code."""
+    monkeypatch.chdir(ROOT)
+    write_json(path, config)  # JSON is YAML
+    return main(["audit", "--config", str(path)])
+
+
+TEMPLATE = """
+import json, os, sys, traceback
+from importlib import import_module
+
+import softlabels.training.job, softlabels.training.probes, softlabels.translation.job
+import softlabels.translation.criterion, fairseq_cli.train
+from softlabels.cli import main
+
+
+def kill_in(call):  # "module:name:n" or "module:name:n:after"
+    where, name, left, *after = call.split(":")
+    *path, name = name.split(".")
+    holder = import_module(where)
+    for part in path:
+        holder = getattr(holder, part)
+    function, left = getattr(holder, name), int(left)
+
+    def counted(*arguments, **options):
+        nonlocal left
+        left -= 1
+        if left == 0 and not after:
+            os.kill(os.getpid(), 9)
+        result = function(*arguments, **options)
+        if left == 0:
+            os.kill(os.getpid(), 9)
+        return result
+
+    setattr(holder, name, counted)
+
+
+for line in sys.stdin:
+    arguments, log, before = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        with open(log, "wb") as file:
+            for stream in (1, 2):
+                os.dup2(file.fileno(), stream)
+        os.close(0)
+        code = 1
+        try:
+            exec(before)
+            code = main(arguments)
+        except BaseException:
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Forge:
+    """A process that has imported torch and fairseq, and forks one that runs a command, which so begins in a moment."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-c", TEMPLATE]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+
+    def start(self, arguments: Sequence[str], log: Path, before: str = "") -> int:
+        """Run `softlabels` with these arguments, one at a time, after some code; returns its process id.
+
+        That code may call `kill_in("module:name:n")`: SIGKILL when a function is called the nth time, or when it has
+        returned then ("module:name:n:after").
+        """
+        assert self._process.stdin is not None
+        self._process.stdin.write((json.dumps([list(arguments), str(log), before]) + "\n").encode())
+        return self.wait()
+
+    def run(self, arguments: Sequence[str], log: Path, before: str = "") -> int:
+        """The same to its end; returns its exit status."""
+        self.start(arguments, log, before)
+        return self.wait()
+
+    def ended(self) -> bool:
+        """Whether the command has ended."""
+        return bool(select.select([self._process.stdout], [], [], 0)[0])
+
+    def wait(self) -> int:
+        """Its exit status, negative for a signal."""
+        assert self._process.stdout is not None
+        assert select.select([self._process.stdout], [], [], 900)[0], "the command does not end"
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import random
 import re
 import resource
 import shutil
@@ -13,13 +12,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from small_text import Project, recipe
+from small_text import Forge, Project, recipe
 
 from softlabels.errors import EXIT_ERROR, EXIT_RERUN, SoftlabelsError, Stopped
 from softlabels.files import read_json, sha256, write_json
@@ -32,18 +31,19 @@ from softlabels.translation.compat import fairseq
 from softlabels.translation.losses import TokenLoss
 from softlabels.translation.trainer import Trained, Trainer
 
-LONG = recipe(updates=120, validate_updates=25)
+LONG = recipe(updates=80, validate_updates=20)
 STATE = ("checkpoint_last.pt", "checkpoint_previous.pt", "state.json")
 RESULTS = ("weights.safetensors", "features.safetensors", "history.csv")
+OFTEN = ("--device", "cpu", "--checkpoint-seconds", "0.1")
 
 
 def long(project: Project) -> TranslationSpec:
-    """The run that meets most of the faults: nine epochs, each update of two batches."""
+    """The run that meets most of the faults: six epochs, each update of two batches."""
     return project.run(Smooth(0.1), recipe=LONG)
 
 
 def student(project: Project) -> TranslationSpec:
-    return project.student(project.run(), 3.0, beta=0.5, recipe=recipe(updates=90, validate_updates=30))
+    return project.student(project.run(), 3.0, beta=0.5, recipe=recipe(updates=60, validate_updates=20))
 
 
 @pytest.fixture(scope="module")
@@ -58,36 +58,31 @@ def undisturbed(shared: Project, tmp_path_factory: pytest.TempPathFactory) -> Pr
 class Job:
     """`softlabels train` in a process of its own, which saves its state ten times a second."""
 
-    def __init__(self, project: Project, *runs: TranslationSpec, seeds: tuple[int, ...] = (0,), **popen: Any) -> None:
+    def __init__(self, forge: Forge, project: Project, *runs: TranslationSpec, seeds: Sequence[int] = (0,),
+                 killed_in: str = "", every: str = "0.1") -> None:  # fmt: skip
         project.specify(*runs)
-        self.log = project.root / "log.txt"
-        command = [*project.outputs("train", *runs, seeds=seeds), "--device", "cpu", "--checkpoint-seconds", "0.1"]
-        with open(self.log, "w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "softlabels.cli", *command], stdout=subprocess.DEVNULL, stderr=log, **popen
-            )
+        self.forge, self.log = forge, project.root / "log.txt"
+        command = [*project.outputs("train", *runs, seeds=seeds), "--device", "cpu", "--checkpoint-seconds", every]
+        self.pid = forge.start(command, self.log, f"kill_in({killed_in!r})" if killed_in else "")
 
-    def wait(self) -> int:
-        try:
-            return self.process.wait(300)
-        finally:
-            self.process.kill()
-            self.process.wait()
-
-    def hit(self, number: signal.Signals, moment: Callable[[], bool], delay: float = 0.0) -> int:
-        """Send a signal `delay` seconds after a moment; returns the exit status."""
+    def hit(self, number: signal.Signals, moment: Callable[[], bool]) -> int:
+        """Send a signal at a moment; returns the exit status."""
         while not moment():
-            assert self.process.poll() is None, f"ended before the moment: {self.log.read_text()}"
+            assert not self.forge.ended(), f"ended before the moment: {self.log.read_text()}"
             time.sleep(0.0005)
-        time.sleep(delay)
-        self.process.send_signal(number)
-        return self.wait()
+        os.kill(self.pid, number)
+        return self.forge.wait()
 
     def error(self) -> str:
         """The one line that is ours."""
-        (line,) = [x for x in self.log.read_text().splitlines() if x.startswith("softlabels train:")]
-        assert "Traceback" not in self.log.read_text()
-        return line
+        return ours(self.log.read_text())
+
+
+def ours(text: str) -> str:
+    """What the command says of its failure: one line (fairseq's log may stand beside it), and no traceback."""
+    (line,) = [x for x in text.splitlines() if x.startswith("softlabels train:")]
+    assert "Traceback" not in text
+    return line
 
 
 def reached(project: Project, run: TranslationSpec) -> int:
@@ -108,26 +103,19 @@ def assert_same(project: Project, wanted: Project, run: TranslationSpec, seed: i
     for name in RESULTS:
         assert (ours / name).read_bytes() == (theirs / name).read_bytes(), name
         assert (project.layout.run(run_id(run), seed) / name).read_bytes() == (theirs / name).read_bytes(), name
-    assert {path.name for path in ours.iterdir()} == set(
-        Layout.run_files("translation")
-    )  # nothing is left of the faults
-
-
-def one_line(capsys: pytest.CaptureFixture[str]) -> str:
-    """What the command in this process says of its failure (fairseq's log may stand beside it)."""
-    (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("softlabels train:")]
-    return line
+    left = {path.name for path in ours.iterdir() if not path.name.startswith("lease.")}
+    assert left == set(Layout.run_files("translation"))  # no checkpoint, no part of a killed write
 
 
 # ------------------------------------------------------------ killed, stopped
 
 
 @pytest.fixture(scope="module")
-def killed(shared: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A training killed in its middle."""
+def killed(forge: Forge, shared: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A training killed in its middle, in its third epoch or later."""
     project = shared.copy(tmp_path_factory.mktemp("killed"))
     run = long(project)
-    assert Job(project, run).hit(signal.SIGKILL, past(project, run, 50)) == -signal.SIGKILL
+    assert Job(forge, project, run).hit(signal.SIGKILL, past(project, run, 35)) == -signal.SIGKILL
     assert not (project.store(run) / "run.json").exists()
     return project
 
@@ -149,42 +137,59 @@ def test_killed_and_run_again_the_bytes_are_the_same(hurt: Project, undisturbed:
     assert second["recomputed"] == before - second["from_step"]
 
 
-def test_killed_at_many_moments_the_bytes_are_the_same(project: Project, undisturbed: Project) -> None:
-    """Before the first update, within a write, between two results; and in a student that reads a cache."""
-    delays, run, taught = random.Random(0), long(project), student(project)
-    project.cache(taught)
-    folder, state = project.store(run), project.store(run) / "fairseq"
-
-    def is_writing() -> bool:
-        with contextlib.suppress(FileNotFoundError):
-            return any(name.endswith(".part") or "new" in name for name in os.listdir(state))
-        return False
-
-    moments: list[tuple[TranslationSpec, Callable[[], bool], float]] = [
-        (run, (folder / "progress.json").exists, 0.0),
-        (run, is_writing, 0.0),
-        (run, (state / "best.safetensors").exists, delays.uniform(0, 0.2)),
-        (run, (folder / "features.safetensors").exists, 0.0),
-        (taught, past(project, taught, 1), delays.uniform(0, 0.2)),
-    ]
-    for what, moment, delay in moments:
-        assert Job(project, what).hit(signal.SIGKILL, moment, delay) == -signal.SIGKILL
-    project.train(run, taught)
-    assert_same(project, undisturbed, run)
-    assert_same(project, undisturbed, taught)
+MOMENTS = {
+    "before the first update": "softlabels.training.progress:Progress.sit_down:1",
+    "when a checkpoint is not yet recorded": "softlabels.translation.state:write_json:1",
+    "when a checkpoint is recorded and has no name": "softlabels.translation.state:write_json:1:after",
+    "the same with others before it": "softlabels.translation.state:write_json:3:after",
+    "when the best weights are written": "softlabels.translation.trainer:Trainer.keep_best:1:after",
+    "when the weights are written and nothing else": "softlabels.translation.job:predictions:1",
+    "before the record is written": "softlabels.training.job:_write_record:1",
+    "before the state is removed": "softlabels.translation.trainer:Trainer.clean_up:1",
+    "before it is published": "softlabels.training.job:publish:1",
+}
 
 
-def test_told_to_stop_it_saves_and_a_fresh_process_goes_on(project: Project, undisturbed: Project) -> None:
+def test_killed_at_many_moments_one_after_another_the_bytes_are_the_same(
+    forge: Forge, project: Project, undisturbed: Project
+) -> None:
+    """Of trainings that save after every update."""
     run = long(project)
-    job = Job(project, run, seeds=(0, 1))
-    assert job.hit(signal.SIGTERM, past(project, run, 30)) == EXIT_RERUN
-    (update,) = re.findall(r"stopped at update (\d+) of 120, state saved; run the same command again", job.error())
+    for moment, call in MOMENTS.items():
+        job = Job(forge, project, run, killed_in=call, every="0")
+        assert forge.wait() == -signal.SIGKILL, (moment, job.log.read_text())
+    project.train(run)
+    assert_same(project, undisturbed, run)
+
+
+def test_a_killed_student_goes_on_with_its_cache(forge: Forge, project: Project, undisturbed: Project) -> None:
+    run = student(project)
+    project.cache(run)
+    assert Job(forge, project, run).hit(signal.SIGKILL, past(project, run, 20)) == -signal.SIGKILL
+    project.train(run)
+    assert project.record(run)["sittings"][1]["from_step"] > 0
+    assert_same(project, undisturbed, run)
+
+
+def test_told_to_stop_it_saves_and_a_fresh_process_goes_on(
+    forge: Forge, project: Project, undisturbed: Project, impatient: Trained
+) -> None:
+    """The fresh process then trains another run, whose bits are those of a process that had trained many."""
+    run, other = long(project), project.run(recipe=IMPATIENT)
+    job = Job(forge, project, run, seeds=(0, 1))
+    assert job.hit(signal.SIGTERM, past(project, run, 20)) == EXIT_RERUN
+    (update,) = re.findall(r"stopped at update (\d+) of 80, state saved; run the same command again", job.error())
     assert reached(project, run) == int(update)
     assert not project.store(run, 1).exists()
     assert not project.layout.run(run_id(run), 0).exists()
-    assert Job(project, run).wait() == 0
+    project.specify(run, other)
+    fresh = [sys.executable, "-m", "softlabels.cli", *project.outputs("train", run, other), *OFTEN]
+    assert subprocess.run(fresh, capture_output=True, check=False).returncode == 0
     assert_same(project, undisturbed, run)
     assert project.record(run)["sittings"][1]["from_step"] == int(update)  # nothing is computed twice
+    weights = project.weights(other)
+    assert all(torch.equal(weights[f"last/{name}"], weight) for name, weight in impatient.last.items())
+    assert project.record(other)["steps"] == impatient.steps
 
 
 # ------------------------------------------------------------ damaged state
@@ -221,13 +226,19 @@ def record_is_half(state: Path) -> None:
     truncate(state / "state.json")
 
 
-def best_is_lost(state: Path) -> None:
-    """As after a crash of the machine, of everything that was not yet on the disk."""
-    for path in (state / "best.safetensors", state / "checkpoint_last.pt", state / "checkpoint_previous.pt"):
-        path.unlink(missing_ok=True)
+def best_is_half(state: Path) -> None:
+    """The weights of the best validation, which belong to the checkpoints."""
+    for path in state.glob("best-*.safetensors"):
+        truncate(path)
 
 
-@pytest.mark.parametrize("damage", [last, both, last_is_lost, one_byte, record_is_lost, record_is_half, best_is_lost])
+DAMAGES = {
+    last: 1, one_byte: 1, last_is_lost: 0, both: 2, record_is_lost: 2, record_is_half: 2, best_is_half: 2,
+}  # fmt: skip
+"""How many checkpoints are passed over."""
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_with_a_damaged_state_the_bytes_are_the_same(
     hurt: Project, undisturbed: Project, damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -237,8 +248,7 @@ def test_with_a_damaged_state_the_bytes_are_the_same(
     whole = damage in (last, one_byte, last_is_lost)  # the previous checkpoint is there
     hurt.train(run)
     told = capsys.readouterr().out
-    passed_over = [line for line in told.splitlines() if "is damaged (its checksum is not a recorded one)" in line]
-    assert len(passed_over) == {last: 1, one_byte: 1, both: 2, record_is_lost: 2, record_is_half: 2}.get(damage, 0)
+    assert told.count("is damaged (its checksum is not a recorded one): passed over") == DAMAGES[damage]
     assert ("continues at update" in told) == whole
     assert (hurt.record(run)["sittings"][1]["from_step"] > 0) == whole
     assert_same(hurt, undisturbed, run)
@@ -254,17 +264,12 @@ class Evil:
         return os.mkdir, (str(self.path),)
 
 
-@pytest.mark.parametrize("form", ["pickle", "torch"])
-def test_a_foreign_checkpoint_is_never_unpickled(
-    hurt: Project, undisturbed: Project, tmp_path: Path, form: str
-) -> None:
+def test_a_foreign_checkpoint_is_never_unpickled(hurt: Project, undisturbed: Project, tmp_path: Path) -> None:
+    """A plain pickle, and one in the form of torch."""
     run, marker = long(hurt), tmp_path / "executed"
-    for name in ("checkpoint_last.pt", "checkpoint_previous.pt"):
-        path = hurt.store(run) / "fairseq" / name
-        if form == "pickle":
-            path.write_bytes(pickle.dumps(Evil(marker)))
-        else:
-            torch.save({"model": Evil(marker)}, path)
+    state = hurt.store(run) / "fairseq"
+    (state / "checkpoint_last.pt").write_bytes(pickle.dumps(Evil(marker)))
+    torch.save({"model": Evil(marker)}, state / "checkpoint_previous.pt")
     hurt.train(run)
     assert not marker.exists()
     assert_same(hurt, undisturbed, run)
@@ -292,19 +297,26 @@ def test_the_state_of_another_run_is_refused(hurt: Project, capsys: pytest.Captu
     before = {path.name: path.read_bytes() for path in place.iterdir()}
     assert hurt.call("train", other) == EXIT_ERROR
     message = f"{place}/state.json belongs to {run_id(run)} seed 0, not to {run_id(other)} seed 0; delete {place}"
-    assert message in one_line(capsys)
+    assert message in ours(capsys.readouterr().err)
     assert {path.name: path.read_bytes() for path in place.iterdir()} == before
 
 
-def test_a_refused_write_leaves_the_checkpoints(hurt: Project, undisturbed: Project) -> None:
+def test_a_refused_write_leaves_the_checkpoints(
+    hurt: Project, undisturbed: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A full disk, for who has no right to mount one: no file may grow beyond 64 KiB."""
     run = long(hurt)
     state = hurt.store(run) / "fairseq"
     before = {name: (state / name).read_bytes() for name in STATE}
-    limit = (64 << 10, 64 << 10)
-    job = Job(hurt, run, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
-    assert job.wait() == EXIT_ERROR
-    assert re.search(rf"cannot write {state}/\S+: File too large; free space", job.error())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 10, hard))
+    try:
+        code = hurt.call("train", run, options=OFTEN[2:])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert code == EXIT_ERROR
+    message = rf"cannot write {state}/\S+: File too large; free space"
+    assert re.search(message, ours(capsys.readouterr().err))
     assert {name: (state / name).read_bytes() for name in STATE} == before
     hurt.train(run)
     assert_same(hurt, undisturbed, run)
@@ -339,7 +351,7 @@ def test_a_diverged_training_is_no_result_and_the_next_one_does_not_notice(
     run = long(project)
     options = ["--checkpoint-seconds", "3600"]
     assert project.call("train", diverging, run, options=options) == EXIT_ERROR
-    message = one_line(capsys)
+    message = ours(capsys.readouterr().err)
     assert re.search(rf"{run_id(diverging)} seed 0: .* at update \d+ of 60; lower recipe\.lr", message)
     assert not (project.store(diverging) / "run.json").exists()
     assert not project.layout.run(run_id(diverging), 0).exists()
@@ -399,8 +411,7 @@ def test_a_run_ends_after_so_many_validations_without_a_better_one(impatient: Tr
     assert impatient.best_step == impatient.history[-4]["step"]
 
 
-@pytest.mark.parametrize("validations", [3, 2, 1])
-@pytest.mark.parametrize("after", [0, 1])
+@pytest.mark.parametrize(("validations", "after"), [(3, 1), (2, 0), (1, 1)])
 def test_patience_goes_on_where_it_was(
     shared: Project, tmp_path: Path, impatient: Trained, validations: int, after: int
 ) -> None:
@@ -412,39 +423,32 @@ def test_patience_goes_on_where_it_was(
     assert same(trained(shared, tmp_path, spec), impatient)
 
 
-def test_no_run_notices_that_another_was_before_it(
-    project: Project, impatient: Trained, undisturbed: Project, tmp_path: Path
+def test_no_run_notices_what_another_left_in_fairseqs_functions(
+    shared: Project, impatient: Trained, tmp_path: Path
 ) -> None:
-    """fairseq keeps best losses in attributes of functions: here of a better run, then in a fresh process of none."""
-    spec = project.run(recipe=IMPATIENT)
+    """Best losses and counts are attributes of functions there; here the worst that a run can leave."""
     fairseq()
     from fairseq_cli.train import should_stop_early
 
-    should_stop_early.best, should_stop_early.num_runs = 0.0, 2  # the worst that another run can leave
-    assert same(trained(project, tmp_path / "again", spec), impatient)
-    assert Job(project, spec).wait() == 0
-    project.copy(tmp_path / "other").train(long(project), spec)
-    weights = project.weights(spec)
-    assert all(torch.equal(weights[f"last/{name}"], weight) for name, weight in impatient.last.items())
-    assert project.record(spec)["steps"] == impatient.steps
+    should_stop_early.best, should_stop_early.num_runs = 0.0, 2
+    assert same(trained(shared, tmp_path, shared.run(recipe=IMPATIENT)), impatient)
 
 
 # ------------------------------------------------------------ the ends of epochs
 
 
-def test_interrupted_at_every_place_of_an_epoch_the_weights_are_the_same(shared: Project, tmp_path: Path) -> None:
-    """Within an epoch, at its end, at the last update of all; lengths in epochs, validated after each."""
+def test_interrupted_at_the_ends_of_epochs_the_weights_are_the_same(shared: Project, tmp_path: Path) -> None:
+    """At an end, within a later epoch, at the last update of all; lengths in epochs, validated after each."""
     spec = shared.run(recipe=recipe(updates=None, epochs=2, validate_updates=None))
     whole = trained(shared, tmp_path / "whole", spec)
     end = whole.history[0]["step"]
     assert (whole.steps, [row["epoch"] for row in whole.history]) == (2 * end, [1, 2])
-    for update in (1, end - 1, end, end + 1, 2 * end):
+    for update in (end, end + 1, 2 * end):
         with pytest.raises(Stopped, match=f"stopped at update {update} of"):
             trained(shared, tmp_path / f"{update}", spec, stop_at=update)
         assert same(trained(shared, tmp_path / f"{update}", spec), whole), update
 
 
-def test_seeds_differ_and_repeat(shared: Project, teacher: TranslationSpec, impatient: Trained, tmp_path: Path) -> None:
+def test_seeds_differ(shared: Project, teacher: TranslationSpec) -> None:
     a, b = shared.weights(teacher, 0), shared.weights(teacher, 1)
     assert not any(torch.equal(a[name], b[name]) for name in a if name.startswith("last/") and a[name].dim() > 1)
-    assert same(trained(shared, tmp_path, shared.run(recipe=IMPATIENT)), impatient)

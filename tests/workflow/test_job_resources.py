@@ -73,7 +73,8 @@ def test_jobs_stay_below_the_memory_they_would_ask_for(finished: Tree, copied: T
     copied.replace("config.yaml", "device: auto", "device: cpu")
     asked = audited(copied)
     seen = 0
-    for folder, kind in (("train", "train"), ("caches", "write_caches"), ("evaluate", "evaluate")):
+    kinds = {"train": "train", "caches": "write_caches", "evaluate": "evaluate", "translate": "translate"}
+    for folder, kind in kinds.items():
         for path in (finished.results / "benchmarks" / folder).glob("*.tsv"):
             (row,) = csv.DictReader(path.read_text().splitlines(), delimiter="\t")
             if row["max_rss"] not in ("NA", "-"):

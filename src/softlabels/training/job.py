@@ -47,9 +47,16 @@ def train(worker: Worker, jobs: Sequence[tuple[str, int]]) -> None:
                     _train_one(worker, spec, seed, folder, lease)
         _require_same_origin(worker, folder)
         publish(worker.layout, run, seed)
-        shutil.rmtree(folder / "fairseq", ignore_errors=True)  # the state of a training, where a kill left it
+        _remove_state(folder)
 
     each(worker, jobs, make)
+
+
+def _remove_state(folder: Path) -> None:
+    """Of a finished training, where a kill between its record and its end has left it."""
+    shutil.rmtree(folder / "fairseq", ignore_errors=True)
+    for name in ("checkpoint.safetensors", "progress.json"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _require_same_origin(worker: Worker, folder: Path) -> None:

@@ -4,6 +4,7 @@ No file of fairseq is edited. What is replaced, and why:
 * `torch.load` there reads tensors and plain values only (`weights_only=True`);
 * `torch_persistent_save` writes whole files or none, and leaves out the configuration, which is an `argparse.Namespace`
   that could not be read again as plain values;
+* the search for what made a gradient NaN is left out: it fails on the networks' outputs, and so hides what it is for;
 * fairseq's own logging set-up is kept from overriding ours.
 """
 
@@ -113,10 +114,12 @@ def fairseq() -> ModuleType:
         warnings.filterwarnings("ignore", message=message)
     import fairseq
     import fairseq.checkpoint_utils as checkpoints
+    import fairseq.trainer
     import fairseq_cli.train  # noqa: F401
 
     checkpoints.torch = _SafeTorch()
     checkpoints.torch_persistent_save = save
+    fairseq.trainer.NanDetector = contextlib.nullcontext
     for noisy in NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     package: ModuleType = fairseq

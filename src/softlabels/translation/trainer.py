@@ -146,8 +146,8 @@ class Trainer:
         """Restore the last checkpoint, and what of this run fairseq does not keep in it."""
         self.fairseq_trainer = trainer
         make = trainer.get_train_iterator
-        # fairseq composes the batches of all epochs when it makes an iterator, by (seed, epoch at that moment). A run that
-        # goes on in a later epoch must have those of epoch 1, as if it had never been interrupted.
+        # fairseq composes the batches of all epochs when it makes an iterator, by (seed, epoch at that moment). A run
+        # that goes on in a later epoch must have those of epoch 1, as if it had never been interrupted.
         with replaced(trainer, get_train_iterator=lambda epoch, **how: make(1, **how)):
             extra, iterator = self._load(cfg, trainer, **options)
         if extra is not None:
