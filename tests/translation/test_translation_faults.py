@@ -143,9 +143,7 @@ MOMENTS = {
     "when a checkpoint is recorded and has no name": "softlabels.translation.state:write_json:1:after",
     "the same with others before it": "softlabels.translation.state:write_json:3:after",
     "when the best weights are written": "softlabels.translation.trainer:Trainer.keep_best:1:after",
-    "when the weights are written and nothing else": "softlabels.translation.job:predictions:1",
     "before the record is written": "softlabels.training.job:_write_record:1",
-    "before the state is removed": "softlabels.translation.trainer:Trainer.clean_up:1",
     "before it is published": "softlabels.training.job:publish:1",
 }
 
