@@ -93,7 +93,7 @@ def test_subwords_are_learned_on_training_text_alone(sentences, tmp_path):
     text = tmp_path / "train"
     joined = [line.replace("@@ ", "") for language in LANGUAGES for line in lines(out / f"subwords/train.{language}")]
     text.write_text("\n".join(joined) + "\n", encoding="utf-8")
-    learn = [sys.executable, "-m", "subword_nmt.learn_bpe", "-s", "400", "-i", text, "-o", tmp_path / "codes"]
+    learn = [sys.executable, "-m", "subword_nmt.learn_bpe", "-s", "1000", "-i", text, "-o", tmp_path / "codes"]
     subprocess.run(learn, check=True, capture_output=True)
     assert (tmp_path / "codes").read_bytes() == (out / "subwords/codes").read_bytes()
 

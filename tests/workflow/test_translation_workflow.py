@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 from pathlib import Path
@@ -65,16 +66,24 @@ def configure(tree: Tree, **changes: Any) -> None:
     tree.configure(yaml.safe_dump({"scale": "tiny", "papers": [], "device": "cpu", "grid": grid()} | changes))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def translated(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     """Everything made. Read only."""
-    root = tmp_path_factory.mktemp("translated")
-    tree = Tree.create(root)
-    pairs = generate()
-    for split, count in SIZES.items():
-        write_pairs(root / "text" / split, ("en", "de"), pairs[split][:count])
-    configure(tree)
-    (root / "log.txt").write_text(tree.snakemake())
+    base = tmp_path_factory.getbasetemp()
+    if base.name.startswith("popen-"):  # one of several pytest-xdist processes, which share one run
+        base = base.parent
+    tree = Tree(base / "translated")
+    with open(base / "translated.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not tree.root.exists():
+            tree.root.mkdir()
+            Tree.create(tree.root)
+            pairs = generate()
+            for split, count in SIZES.items():
+                write_pairs(tree.root / "text" / split, ("en", "de"), pairs[split][:count])
+            configure(tree)
+            (tree.root / "log.txt").write_text(tree.snakemake())
+    assert (tree.results / "metrics.csv").exists(), "the shared run of the workflow has failed"
     return tree
 
 
