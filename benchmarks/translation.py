@@ -221,7 +221,7 @@ class Updates:
         variants: dict[str, Callable[[], None]] = {name: partial(self._advance, name) for name in self.trainers}
         state = State(self.place.root / "state", "benchmark", 0)
         state.folder.mkdir()
-        variants["save"] = partial(state.save, self._save, [])
+        variants["save"] = partial(state.save, self._save, [], None)
         seconds = take_turns(variants, scope.repetitions, scope.device)
         count = len(self.batches)
         tokens = sum(int(batch["ntokens"]) for batch in self.batches)
