@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import select
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -258,6 +260,7 @@ for line in sys.stdin:
         sys.stderr.flush()
         os._exit(code)
     print(child, flush=True)
+    sys.stdin.readline()  # its process id has been taken
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
@@ -269,15 +272,20 @@ class Forge:
         command = [sys.executable, "-c", TEMPLATE]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
 
-    def start(self, arguments: Sequence[str], log: Path, before: str = "") -> int:
-        """Run `softlabels` with these arguments, one at a time, after some code; returns its process id.
+    def start(self, arguments: Sequence[str], log: Path, before: str = "") -> None:
+        """Run `softlabels` with these arguments, one at a time, after some code.
 
         That code may call `kill_in("module:name:n")`: SIGKILL when a function is called the nth time, or when it has
         returned then ("module:name:n:after").
         """
         assert self._process.stdin is not None
         self._process.stdin.write((json.dumps([list(arguments), str(log), before]) + "\n").encode())
-        return self.wait()
+        self._child = os.pidfd_open(self.wait())  # no other process can be meant by it
+        self._process.stdin.write(b"\n")
+
+    def hit(self, number: signal.Signals) -> None:
+        """Send a signal to the command."""
+        signal.pidfd_send_signal(self._child, number)
 
     def run(self, arguments: Sequence[str], log: Path, before: str = "") -> int:
         """The same to its end; returns its exit status."""

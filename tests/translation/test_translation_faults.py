@@ -63,14 +63,14 @@ class Job:
         project.specify(*runs)
         self.forge, self.log = forge, project.root / "log.txt"
         command = [*project.outputs("train", *runs, seeds=seeds), "--device", "cpu", "--checkpoint-seconds", every]
-        self.pid = forge.start(command, self.log, f"kill_in({killed_in!r})" if killed_in else "")
+        forge.start(command, self.log, f"kill_in({killed_in!r})" if killed_in else "")
 
     def hit(self, number: signal.Signals, moment: Callable[[], bool]) -> int:
         """Send a signal at a moment; returns the exit status."""
         while not moment():
             assert not self.forge.ended(), f"ended before the moment: {self.log.read_text()}"
             time.sleep(0.0005)
-        os.kill(self.pid, number)
+        self.forge.hit(number)
         return self.forge.wait()
 
     def error(self) -> str:
