@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,22 @@ from softlabels.staging import staged
 from softlabels.training.pictures import Pictures, forward
 
 FP16_TOLERANCE = 2e-3  # relative to the largest logit: rounding to fp16 and another batch's summation order
+
+
+def require_whole(folder: Path, checksums: Mapping[str, str]) -> None:
+    """Compare the files of a cache, of pictures or of text, with their checksums.
+
+    Raises:
+        SoftlabelsError: a file is missing or has changed; it is named.
+    """
+    for name, digest in checksums.items():
+        path = folder / name
+        if not path.exists() or sha256(path) != digest:
+            state = "is missing" if not path.exists() else "has changed since it was written"
+            raise SoftlabelsError(
+                f"cache file {path} {state}; delete {folder / 'manifest.json'} and run again, "
+                "which remakes only this file"
+            )
 
 
 class CachedLogits:
@@ -52,14 +69,8 @@ class CachedLogits:
             )
         checksums = {**self.manifest["shards"], **self.manifest["rows"]}
         files = staged(folder, checksums, stage)
-        for name, digest in checksums.items() if files == folder else ():  # copies have been checked
-            path = folder / name
-            if not path.exists() or sha256(path) != digest:
-                state = "is missing" if not path.exists() else "has changed since it was written"
-                raise SoftlabelsError(
-                    f"cache file {path} {state}; delete {folder / 'manifest.json'} and run again, "
-                    "which remakes only this file"
-                )
+        if files == folder:  # copies have been checked
+            require_whole(folder, checksums)
         for name, ours in (("labels.npy", pictures.labels), ("ids.npy", pictures.ids)):
             if not np.array_equal(np.load(files / name, allow_pickle=False), ours.cpu().numpy()):
                 raise SoftlabelsError(

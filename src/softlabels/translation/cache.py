@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from softlabels.cache.reader import require_whole
 from softlabels.cache.writer import SHARD_BYTES, save_array
 from softlabels.errors import SoftlabelsError, SpecError, Stopped
 from softlabels.files import read_json, sha256, write_json
@@ -209,14 +210,8 @@ class CachedTeacher:
                     f"{folder / 'manifest.json'}: {key} is {self.manifest.get(key)}, the student needs {value}: "
                     f"the cache is of another teacher or text; delete {folder} and run again"
                 )
-        for name, digest in checksums(self.manifest).items() if files == folder else ():  # copies have been checked
-            path = folder / name
-            if not path.exists() or sha256(path) != digest:
-                state = "is missing" if not path.exists() else "has changed since it was written"
-                raise SoftlabelsError(
-                    f"cache file {path} {state}; delete {folder / 'manifest.json'} and run again, "
-                    "which remakes only this file"
-                )
+        if files == folder:  # copies have been checked
+            require_whole(folder, checksums(self.manifest))
         self.offsets: NDArray[np.int64] = np.load(files / "offsets.npy", allow_pickle=False)
         hashes = np.load(files / "hashes.npy", allow_pickle=False)
         ours = sentence_hashes(corpus.sentences("train"))

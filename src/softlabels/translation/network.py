@@ -17,11 +17,9 @@ from softlabels.grid.parse import from_dict
 from softlabels.grid.spec import TranslationSpec
 from softlabels.store import finished
 from softlabels.translation.compat import fairseq
+from softlabels.translation.corpus.binary import FILES
 from softlabels.translation.launch import corpus_arguments, network_arguments, parse, recipe_arguments
 from softlabels.translation.losses import DenseTeacher
-
-SPLITS = {"train": "train", "val": "valid", "test": "test"}
-"""Our splits and fairseq's names of them."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +57,9 @@ class Corpus:
 
     def sentences(self, split: str) -> Any:
         """fairseq's data set of a split; row i is line i of the text."""
-        if SPLITS[split] not in self.task.datasets:
-            self.task.load_dataset(SPLITS[split])
-        return self.task.datasets[SPLITS[split]]
+        if FILES[split] not in self.task.datasets:
+            self.task.load_dataset(FILES[split])
+        return self.task.datasets[FILES[split]]
 
     def longest(self, split: str) -> int:
         """Tokens of the longest sentence of a split, of either side."""
