@@ -228,7 +228,10 @@ def test_check_logits_finds_a_stale_cache(folder: Path, pictures: Pictures) -> N
     slightly = network()
     with torch.no_grad():
         slightly.network.head.bias[3] += 0.05  # type: ignore[operator, union-attr, index]
-    for teacher, augment in ((network(1), SHIFT), (slightly, SHIFT), (network(), Augment(shift=2))):
+    broken = network()
+    with torch.no_grad():
+        broken.network.head.bias[3] = float("nan")  # type: ignore[operator, union-attr, index]
+    for teacher, augment in ((network(1), SHIFT), (slightly, SHIFT), (broken, SHIFT), (network(), Augment(shift=2))):
         with pytest.raises(SoftlabelsError, match=rf"logits in {folder} differ from the teacher's .* stale; delete"):
             cache.check(teacher, pictures, augment, 40)
 

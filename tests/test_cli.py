@@ -50,6 +50,13 @@ def test_no_command_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert "command" in capsys.readouterr().err
 
 
+def test_checking_no_rows_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main(["cache", "--check", "0", "results/demo/cache/x/seed0/manifest.json"])
+    assert left.value.code == 2
+    assert "argument --check: 0 is not 1 or more" in capsys.readouterr().err
+
+
 def test_the_command_is_installed_and_starts_without_torch() -> None:
     script = (
         "import sys; from softlabels.cli import main; code = main(['audit', '--json']); "

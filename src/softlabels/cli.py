@@ -200,6 +200,13 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _count(text: str) -> int:
+    """A number of things, for argparse, which names the option where this raises."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="softlabels", description="Label smoothing and knowledge distillation, reproduced and extended."
@@ -265,7 +272,7 @@ def _parser() -> argparse.ArgumentParser:
                 "--checkpoint-seconds", type=float, default=60.0, help="seconds between two checkpoints (default: 60)"
             )
         if name == "cache":
-            command.add_argument("--check", type=int, metavar="N", help="recompute N random rows and compare")
+            command.add_argument("--check", type=_count, metavar="N", help="recompute N random rows and compare")
 
     for artifact_function, name in ((measure, "measure"), (figure, "figure")):
         command = add(artifact_function, name, f"softlabels {name} --results results/demo muller2019.fig5")

@@ -107,8 +107,11 @@ class CachedLogits:
             fresh = logits_at(teacher, pictures, positions, int(view), self.stream, augment)
             stored = self.rows(positions, torch.full_like(positions, int(view)), fresh)
             difference = ((fresh - stored).abs().max() / fresh.abs().max().clamp_min(1e-6)).item()
-            worst, where = max((worst, where), (difference, int(view)))
-        if worst > FP16_TOLERANCE:
+            if not difference <= worst:  # larger, or NaN
+                worst, where = difference, int(view)
+            if not worst <= FP16_TOLERANCE:
+                break
+        if not worst <= FP16_TOLERANCE:
             raise SoftlabelsError(
                 f"logits in {self.folder} differ from the teacher's by {worst:.2g} of the largest (view {where}): "
                 "the cache is stale; delete the folder and run again"

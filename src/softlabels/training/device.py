@@ -35,6 +35,7 @@ def configure(name: str) -> torch.device:
             print(f"using GPU {device.index}, {torch.cuda.get_device_name(device)}")
         if device.index is not None:
             torch.cuda.set_device(device)
+        torch.cuda.init()  # type: ignore[no-untyped-call]  # whether it is tells translation where it computes
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
