@@ -59,6 +59,7 @@ def versions(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
         (student(beta=0.5), "cifar10.alexnet.kd-T3-b0.5-resnet56-ls0.15"),
         (student(teacher=s.Teacher(TEACHER, 0, "best")), "cifar10.alexnet.kd-T3-resnet56-ls0.15-best-s0"),
         (student(teacher=s.Teacher(student())), "cifar10.alexnet.kd-T3-alexnet-distill"),
+        (student(gradient_norm="matched"), "cifar10.alexnet.kd-T3-gradnorm-resnet56-ls0.15"),
         (own(), "cifar10.alexnet.kd-T3-own-big_net"),
         (dataclasses.replace(TEACHER, targets=s.LogitMatch(s.Teacher(TEACHER), 0.6)), "match-b0.6-resnet56-ls0.15"),
         (dataclasses.replace(TEACHER, targets=s.Smooth(0.1, "others")), "cifar10.resnet56.ls0.1-others"),
@@ -75,6 +76,7 @@ def test_every_field_that_decides_numbers_changes_the_id() -> None:
         student(),
         student(4.0),
         student(t2=False),
+        student(gradient_norm="matched"),
         student(hard_alpha=0.1, beta=0.5),
         student(recipe=dataclasses.replace(RECIPE, steps=1001)),
         student(recipe=dataclasses.replace(RECIPE, optimiser=r.Optimiser(lr=0.2))),
@@ -91,10 +93,18 @@ def test_every_field_that_decides_numbers_changes_the_id() -> None:
 
 def test_what_decides_nothing_does_not_change_the_id() -> None:
     assert run_id(student(1.0, t2=True)) == run_id(student(1.0, t2=False))
+    assert run_id(student(1.0, gradient_norm="matched")) == run_id(student(1.0))
     assert run_id(own("a.safetensors")) == run_id(own("elsewhere/b.safetensors"))
     assert run_id(own()) != run_id(own(sha256="cd" * 32))
     explicit = dataclasses.replace(TEACHER, recipe=dataclasses.replace(RECIPE, loss_scale=1))
     assert run_id(explicit) == run_id(TEACHER)
+
+
+def test_norms_are_matched_in_whole_batches() -> None:
+    parts = dataclasses.replace(RECIPE, micro_batch=32)
+    with pytest.raises(SpecError, match=r"recipe\.micro_batch: .* is of whole batches"):
+        student(recipe=parts, gradient_norm="matched")
+    assert student(1.0, recipe=parts, gradient_norm="matched") == student(1.0, recipe=parts)  # nothing to match
 
 
 def test_versions_of_code_rename_the_runs_they_decide(versions: dict[str, int]) -> None:
@@ -125,7 +135,12 @@ def test_a_cache_has_a_view_for_each_epoch_that_is_begun() -> None:
 
 
 def test_students_share_a_cache_when_they_see_the_same_logits() -> None:
-    same = [student(1.0), student(8.0, beta=0.5), student(recipe=dataclasses.replace(RECIPE, clip_norm=1.0))]
+    same = [
+        student(1.0),
+        student(8.0, beta=0.5),
+        student(gradient_norm="matched"),
+        student(recipe=dataclasses.replace(RECIPE, clip_norm=1.0)),
+    ]
     assert len({need(run).id for run in same}) == 1
     other = [
         student(),

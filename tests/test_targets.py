@@ -166,6 +166,72 @@ def test_the_gradient_keeps_its_size_with_the_factor_t2_alone() -> None:
     assert size(200, False) == pytest.approx(size(100, False) / 4, rel=0.02)
 
 
+# ------------------------------------------------------------ the gradient's norm matched to T = 1
+
+
+def both_gradients(spec: Distill, seed: int = 5, K: int = 10) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the term of `spec` [B, K]: as it is, with `gradient_norm: matched`, and at T = 1."""
+    student, teacher, _ = draw(seed, K)
+    student.requires_grad_()
+    at_one = dataclasses.replace(spec, temperature=1.0)
+    terms = (spec, dataclasses.replace(spec, gradient_norm="matched"), at_one)
+    free, matched, one = (gradient(distillation(student, teacher, term), student) for term in terms)
+    return free, matched, one
+
+
+@pytest.mark.parametrize("T", [0.5, 2.0, 3.0, 64.0])
+@pytest.mark.parametrize("tempered", [True, False])
+@pytest.mark.parametrize(
+    "options", [{}, {"t2": False}, {"form": "ce"}, {"reduction": "mean"}, {"multiplier": 2.5, "beta": 0.3}]
+)
+def test_a_matched_gradient_has_the_norm_of_t_1_and_its_own_direction(T: float, tempered: bool, options: Any) -> None:
+    free, matched, one = both_gradients(distill(T, student_tempered=tempered, **options))
+    assert matched.norm().item() == pytest.approx(one.norm().item(), rel=1e-12)
+    assert F.cosine_similarity(matched.flatten(), free.flatten(), dim=0).item() == pytest.approx(1, abs=1e-12)
+    assert abs(free.norm() / one.norm() - 1) > 0.01  # there was something to match
+    assert F.cosine_similarity(one.flatten(), free.flatten(), dim=0) < 0.999
+
+
+@few
+@given(seed=seeds, T=temperatures)
+def test_of_two_classes_and_one_example_a_matched_gradient_is_that_of_t_1(seed: int, T: float) -> None:
+    """(σ(z/T) − σ(zᵗ/T))·(1, −1) has one direction, and T does not change its sign."""
+    student, teacher, _ = (x[:1] for x in draw(seed, 2))
+    student.requires_grad_()
+    matched, one = (
+        gradient(distillation(student, teacher, spec), student)
+        for spec in (distill(T, gradient_norm="matched"), distill(1.0))
+    )
+    torch.testing.assert_close(matched, one)
+
+
+def test_matching_leaves_the_value_and_the_term_of_the_labels() -> None:
+    student, teacher, labels = draw(6, 10)
+    student = student.float().requires_grad_()
+    spec = distill(3.0, beta=0.7, gradient_norm="matched")
+    free = dataclasses.replace(spec, gradient_norm="free")
+    losses = [make_loss(s, 10)(student, labels, teacher) for s in (spec, free)]
+    assert torch.equal(*losses)
+    soft = gradient(distillation(student, teacher.float(), spec), student)
+    hard = gradient(0.3 * F.cross_entropy(student, labels), student)
+    torch.testing.assert_close(gradient(losses[0], student), soft + hard)
+
+
+def test_equal_matched_trainings_are_equal_specs() -> None:
+    assert distill(1.0, gradient_norm="matched") == distill(1.0)
+    assert distill(2.0, gradient_norm="matched", t2=True) == distill(2.0, gradient_norm="matched", t2=False)
+    assert distill(2.0, gradient_norm="matched") != distill(2.0, t2=False)
+
+
+@pytest.mark.parametrize("tempered", [True, False])
+def test_where_there_is_no_gradient_there_is_none_to_match(tempered: bool) -> None:
+    """0/0 for a student that equals its teacher; for one at T = 1 that equals the softened teacher, x/0."""
+    _, teacher, _ = draw(7, 10)
+    student = (teacher if tempered else teacher / 2).clone().requires_grad_()
+    spec = distill(2.0, student_tempered=tempered, gradient_norm="matched")
+    assert gradient(distillation(student, teacher, spec), student).abs().max() < 1e-15
+
+
 # ------------------------------------------------------------ mixtures
 
 

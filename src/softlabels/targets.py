@@ -40,18 +40,34 @@ def distillation(student: Tensor, teacher: Tensor, spec: Distill) -> Tensor:
     """The distillation term β·[T²]·multiplier·D(pᵗ(T), p), with D and its conventions from `spec`.
 
     Müller Sec. 4 (student at T = 1, cross-entropy), Chandrasegaran Eq. of Sec. 3 (both at T, T² KL),
-    Yuan's code (`reduction: mean`, a `multiplier`), Zhang Eq. 3 (teacher only).
+    Yuan's code (`reduction: mean`, a `multiplier`), Zhang Eq. 3 (teacher only). `gradient_norm: matched` scales the
+    gradient alone (`norm_ratio`, a constant to it) and leaves the value, which runs are watched by, as it is.
     """
-    T = spec.temperature
+    T, student_T = spec.temperature, spec.temperature if spec.student_tempered else 1.0
     target = F.softmax(teacher / T, dim=1)
-    log_p = F.log_softmax(student / T if spec.student_tempered else student, dim=1)
+    log_p = F.log_softmax(student / student_T, dim=1)
     if spec.form == "kl":
         divergence = F.kl_div(log_p, target, reduction="batchmean")
     else:
         divergence = -(target * log_p).sum(1).mean()
     if spec.reduction == "mean":  # torch's "mean" divides by N·K
         divergence = divergence / student.shape[1]
-    return spec.beta * spec.multiplier * (T * T if spec.t2 else 1.0) * divergence
+    term = spec.beta * spec.multiplier * (T * T if spec.t2 else 1.0) * divergence
+    if spec.gradient_norm == "free":
+        return term
+    factor = norm_ratio(student.detach(), teacher, T, student_T)
+    return term.detach() + factor * (term - term.detach())
+
+
+def norm_ratio(student: Tensor, teacher: Tensor, T: float, student_T: float) -> Tensor:
+    """‖p(1) − pᵗ(1)‖ / ‖(p(Tₛ) − pᵗ(T))/Tₛ‖, Frobenius norms over [B, K]: by what `gradient_norm: matched` scales.
+
+    1 where the gradient that would be scaled is 0. With Tₛ = T that is where students have learned everything, and the
+    ratio stays bounded near it. With Tₛ = 1 it is not: at p(1) = pᵗ(T) the numerator is not 0.
+    """
+    at_one = (F.softmax(student, 1) - F.softmax(teacher, 1)).norm()
+    own = ((F.softmax(student / student_T, 1) - F.softmax(teacher / T, 1)) / student_T).norm()
+    return torch.where(own > 0, at_one / own, 1.0)
 
 
 def squared_logit_error(student: Tensor, teacher: Tensor, reduction: Literal["mean", "sum"]) -> Tensor:

@@ -206,6 +206,7 @@ def _set(*path: Any) -> Callable[[dict[str, Any]], None]:
 
 MATCH = {"kind": "logit_match", "beta": 1, "teacher": {"family": "teachers", "alpha": 0}}
 TARGETS = ("families", "students", "run", "targets")
+FLAT_TAIL = {"cache": "topk_lse", "top_k": 4, "gradient_norm": "matched"}
 
 
 @pytest.mark.parametrize(
@@ -228,6 +229,7 @@ TARGETS = ("families", "students", "run", "targets")
         (_set(*TARGETS, "top_k", 4), "top_k"),
         (_set(*TARGETS, "views", 2), "views"),
         (_set(*TARGETS, "form", "ce"), "form"),
+        (_set(*TARGETS, GRID["families"]["students"]["run"]["targets"] | FLAT_TAIL), "gradient_norm: matched needs"),
         (_set("families", "students", "axes", "cache", ["topk_drop", "features"]), "top_k"),
         (_set(*TARGETS, MATCH), "logit_match"),
         (_set("artifacts", "bleu", "probes", "teachers", {"what": "logits"}), "translations or tokens"),
@@ -248,6 +250,12 @@ def test_distilling_on_text_of_unknown_size_asks_for_its_tokens() -> None:
     plan = plan_of(lambda grid: grid["datasets"]["mine"].pop("train_tokens"))
     with pytest.raises(SpecError, match=r"dataset\.train_tokens"):
         cache_packs(plan, Layout(Path("results/demo")))
+
+
+def test_norms_are_matched_in_whole_batches() -> None:
+    matched = student(temperature=3.0, gradient_norm="matched")
+    with pytest.raises(SpecError, match=r"recipe\.update_freq: .* is of whole batches"):
+        dataclasses.replace(matched, recipe=dataclasses.replace(matched.recipe, update_freq=2))
 
 
 def test_images_and_text_do_not_teach_each_other() -> None:

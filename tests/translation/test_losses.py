@@ -93,6 +93,10 @@ TARGETS = {
     "mixed": lambda T: distill(T, beta=0.9),
     "mixed with smoothed labels": lambda T: distill(T, beta=0.9, hard_alpha=0.1),
     "weight of its own": lambda T: distill(T, beta=0.3, hard_weight=2.0),
+    "matched": lambda T: distill(T, gradient_norm="matched"),
+    "matched, student at 1": lambda T: distill(T, gradient_norm="matched", student_tempered=False),
+    "matched and mixed": lambda T: distill(T, gradient_norm="matched", beta=0.9, hard_alpha=0.1, multiplier=2.5),
+    "matched mean over types": lambda T: distill(T, gradient_norm="matched", reduction="mean"),
 }
 
 
@@ -155,9 +159,38 @@ def test_an_upstream_gradient_multiplies_and_half_precision_gets_its_own_type_ba
 
 def test_the_criterion_gets_the_loss_it_was_told() -> None:
     loss = TokenLoss.of(distill(3.0, beta=0.9, hard_alpha=0.1, reduction="mean"), 50)
-    assert TokenLoss(**json.loads(loss.argument)) == loss
+    matched = TokenLoss.of(distill(3.0, gradient_norm="matched"), 50)
+    assert (loss.matched, matched.matched) == (False, True)
+    for told in (loss, matched):
+        assert TokenLoss(**json.loads(told.argument)) == told
     assert (loss.soft_weight, loss.student_temperature) == (pytest.approx(0.9 * 9 / 50), 3.0)
     assert TokenLoss.of(Smooth(0.0, "others"), 50) != TokenLoss.of(Smooth(0.1, "others"), 50)
+
+
+# ------------------------------------------------------------ the gradient's norm matched to T = 1
+
+
+@pytest.mark.parametrize("T", [2.0, 3.0, 64.0])
+@pytest.mark.parametrize("k", [None, 4])
+@pytest.mark.parametrize("tempered", [True, False])
+def test_a_matched_gradient_has_the_norm_of_t_1_and_its_own_direction(T: float, k: int | None, tempered: bool) -> None:
+    student, teacher, labels = draw(13)
+
+    def of(T: float, **options: Any) -> Tensor:
+        loss = TokenLoss.of(distill(T, beta=0.5, hard_weight=0.0, student_tempered=tempered, **options), 50)
+        return ours(loss, student, labels, dense(teacher) if k is None else sparse(teacher, k))[1]
+
+    free, matched, one = of(T), of(T, gradient_norm="matched"), of(1.0)
+    assert matched.norm().item() == pytest.approx(one.norm().item(), rel=1e-5)
+    assert F.cosine_similarity(matched.flatten(), free.flatten(), dim=0).item() == pytest.approx(1, abs=1e-5)
+    assert abs(free.norm() / one.norm() - 1) > 0.01  # there was something to match
+
+
+def test_where_there_is_no_gradient_there_is_none_to_match() -> None:
+    student, _, labels = draw()
+    value, gradient = ours(TokenLoss.of(distill(2.0, gradient_norm="matched"), 50), student, labels, dense(student))
+    assert value.abs() < 1e-4
+    assert gradient.abs().max() < 1e-5  # rounding has a norm too, and is matched to rounding
 
 
 # ------------------------------------------------------------ label smoothing, Müller's and fairseq's

@@ -111,10 +111,11 @@ def _targets_slug(targets: Any) -> str:
             return "hard"
         case Smooth(alpha=alpha, over=over):
             return f"ls{_short(alpha)}" + ("" if over == "all" else f"-{over}")
-        case Distill(teacher=teacher, temperature=T, beta=beta, cache=cache, top_k=k):
+        case Distill(teacher=teacher, temperature=T, beta=beta, cache=cache, top_k=k, gradient_norm=norm):
+            matched = "" if norm == "free" else "gradnorm-"
             weight = "" if beta == 1 else f"b{_short(beta)}-"
             truncated = f"{cache.removeprefix('topk_')}{k}-" if k else ""
-            return f"kd-T{_short(T)}-{weight}{truncated}{_teacher_slug(teacher)}"
+            return f"kd-T{_short(T)}-{matched}{weight}{truncated}{_teacher_slug(teacher)}"
         case LogitMatch(teacher=teacher, beta=beta):
             return f"match-b{_short(beta)}-{_teacher_slug(teacher)}"
     raise TypeError(f"no slug for targets {targets!r}")

@@ -180,6 +180,10 @@ class Distill:
     log-normaliser at T, the rest of the mass spread evenly; `online`: not at all."""
     top_k: int | None = None
     """k of `topk_drop` and `topk_lse`."""
+    gradient_norm: Literal["free", "matched"] = "free"
+    """`matched`: batch by batch, the term's gradient with respect to the logits [B, K] is scaled to the Frobenius norm
+    that it would have with T = 1 for teacher and student, so that T turns the steps of SGD and does not lengthen them.
+    The norm is that of the whole batch: no `micro_batch` and no `update_freq`."""
     kind: Literal["distill"] = "distill"
 
     def __post_init__(self) -> None:
@@ -199,8 +203,16 @@ class Distill:
             self.hard_alpha == 0 or self.weight_of_hard > 0,
             "targets.hard_alpha has no effect where the hard term has weight 0",
         )
-        if self.temperature == 1:  # the same training, so the same run
+        require(
+            self.gradient_norm == "free" or self.cache != "topk_lse",
+            "targets.gradient_norm: matched needs the teacher at T = 1 too, and cache: topk_lse knows one T; "
+            "use another cache",
+        )
+        # The same training is the same run.
+        if self.temperature == 1:
             object.__setattr__(self, "student_tempered", False)
+            object.__setattr__(self, "gradient_norm", "free")
+        if self.temperature == 1 or self.gradient_norm == "matched":  # a factor that scaling takes out again
             object.__setattr__(self, "t2", False)
 
     @property
@@ -256,6 +268,7 @@ class RunSpec:
                 not self.recipe.augment.random and self.targets.cache != "online",  # type: ignore[union-attr]
                 "logits of your own belong to the unchanged images: the student's recipe must have no augment",
             )
+        _check_whole_batches(self, "micro_batch", self.recipe.micro_batch is None)
 
 
 @dataclass(frozen=True)
@@ -277,6 +290,7 @@ class TranslationSpec:
             require(isinstance(taught_by, TranslationSpec), "the teacher of a translation run is a translation run")
             assert isinstance(taught_by, TranslationSpec)
             require(taught_by.dataset == self.dataset, "teacher and student must be trained on the same corpus")
+        _check_whole_batches(self, "update_freq", self.recipe.update_freq == 1)
 
 
 Run = RunSpec | TranslationSpec
@@ -294,6 +308,15 @@ def _settle(run: Run, default_cache: str, caches: tuple[str, ...]) -> None:
             targets.cache in ("auto", *caches),
             f"targets.cache of a {run.task} run is one of {', '.join(caches)}, not {targets.cache}",
         )
+
+
+def _check_whole_batches(run: Run, name: str, whole: bool) -> None:
+    """A batch in parts has no norm before its last part; matched part by part, memory would decide numbers."""
+    require(
+        whole or getattr(run.targets, "gradient_norm", "free") == "free",
+        f"recipe.{name}: targets.gradient_norm: matched is of whole batches, and this recipe takes them in parts; "
+        f"give no {name}",
+    )
 
 
 def cache_kind(run: Run) -> str | None:

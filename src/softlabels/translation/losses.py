@@ -50,6 +50,8 @@ class TokenLoss:
     """β · [T²] · multiplier, divided by V where the convention averages over types too."""
     teacher_temperature: float = 1.0
     student_temperature: float = 1.0
+    matched: bool = False
+    """Scale the soft term's gradient to the norm that it has with both temperatures 1 (`Distill.gradient_norm`)."""
 
     @classmethod
     def of(cls, targets: Hard | Smooth | Distill, vocabulary: int) -> TokenLoss:
@@ -66,6 +68,7 @@ class TokenLoss:
             soft_weight=weight / vocabulary if targets.reduction == "mean" else weight,
             teacher_temperature=T,
             student_temperature=T if targets.student_tempered else 1.0,
+            matched=targets.gradient_norm == "matched",
         )
 
     @property
@@ -94,8 +97,12 @@ class _Fused(torch.autograd.Function):
                 gradient.mul_(loss.hard_weight)
         if loss.soft_weight:
             assert teacher is not None
+            at_one = divergence(z, _copied(teacher), 1.0, 1.0)[1].norm() if loss.matched else None
             value, soft = divergence(z, teacher, loss.teacher_temperature, loss.student_temperature)
             total = total + loss.soft_weight * value
+            if at_one is not None:
+                own = soft.norm()
+                soft.mul_(torch.where(own > 0, at_one / own, 1.0))
             gradient = soft.mul_(loss.soft_weight) if gradient is None else gradient.add_(soft, alpha=loss.soft_weight)
         ctx.gradient, ctx.dtype = gradient, logits.dtype
         return total
@@ -137,6 +144,11 @@ def divergence(z: Tensor, teacher: DenseTeacher | SparseTeacher, T: float, stude
     else:
         value, gradient = _sparse(scaled, q, lse, teacher, T)
     return value, gradient if student_T == 1 else gradient.div_(student_T)
+
+
+def _copied(teacher: DenseTeacher | SparseTeacher) -> DenseTeacher | SparseTeacher:
+    """A teacher that may be used up."""
+    return DenseTeacher(teacher.logits.clone()) if isinstance(teacher, DenseTeacher) else teacher
 
 
 def _softmax(z: Tensor) -> tuple[Tensor, Tensor]:
