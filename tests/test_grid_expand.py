@@ -24,7 +24,10 @@ from softlabels.grid.identity import run_id
 from softlabels.grid.plan import Plan
 
 ROOT = Path(__file__).parents[1]
-IMAGES = {f"muller2019.{name}" for name in ("table2", "table3", "fig1", "fig2", "fig5", "fig6", "text_mnist")}
+IMAGES = {
+    *(f"muller2019.{name}" for name in ("table2", "table3", "fig1", "fig2", "fig5", "fig6", "text_mnist")),
+    "ablations.step_size",
+}
 TRANSLATION = {
     *(f"muller2019.{name}" for name in ("fig3", "fig4", "fig7", "text_appB")),
     *(f"chandrasegaran2022.{name}" for name in ("table5", "tableB2", "tableD3")),
@@ -33,8 +36,8 @@ TRANSLATION = {
 NAMES_IN_PRINT = {  # of data sets, students and teachers
     "image": (
         {"cifar10", "cifar100", "imagenet", "mnist"},
-        {"alexnet", "resnet56", "inception_v4", "fc_2x1200", "fc_2x800"},
-        {"resnet56", "fc_2x1200"},
+        {"alexnet", "resnet56", "inception_v4", "fc_2x1200", "fc_2x800", "mlp"},
+        {"resnet56", "fc_2x1200", "mlp"},
     ),
     "translation": (
         {"wmt_en_de", "iwslt_en_de", "iwslt_en_ru"},
@@ -110,6 +113,37 @@ def test_the_published_protocol() -> None:
     assert mnist.recipe.optimiser.groups[0].lr_factor == 0.1
     student = by_name["mnist.fc_2x800.match-b0.6-fc_2x1200-ls0.1"]
     assert student.recipe == dataclasses.replace(mnist.recipe, augment=r.Augment())
+
+
+def test_step_size_has_every_way_temperature_and_teacher() -> None:
+    artifact = load_plan(config(scale="paper"), ROOT).artifacts["ablations.step_size"]
+    students = {name: artifact.family(f"mlp_students{name}") for name in ("", "_matched", "_adam")}
+    for members in students.values():
+        assert {(m.value("alpha"), m.value("T")) for m in members} == {(a, T) for a in (0, 0.1) for T in (1, 2, 3, 64)}
+        assert min(len(m.seeds) for m in members) >= 5
+    for one, other in zip(students[""], students["_matched"], strict=True):
+        matched = dataclasses.replace(one.run.targets, gradient_norm="matched")  # type: ignore[type-var]
+        assert other.run == dataclasses.replace(one.run, targets=matched)
+        assert (other.run == one.run) == (one.value("T") == 1)
+    for one, other in zip(students[""], students["_adam"], strict=True):
+        assert other.run.recipe.optimiser == r.Optimiser(0.001, "adam")
+        assert other.run == dataclasses.replace(one.run, recipe=other.run.recipe)
+    assert {m.run.recipe.optimiser.name for m in artifact.family("mlp_teachers")} == {"sgd"}
+
+
+def test_every_published_sweep_over_t_has_a_variant_with_matched_norms() -> None:
+    for scale in ("demo", "paper"):
+        artifacts = load_plan(config(scale=scale, variants=True), ROOT).artifacts
+        for name in ("muller2019.fig5", "chandrasegaran2022.table5", "chandrasegaran2022.tableB2"):
+            swept, matched = ({m.run for m in artifacts[n].members} for n in (name, f"{name}_matched"))
+            wanted = {
+                dataclasses.replace(run, targets=dataclasses.replace(run.targets, gradient_norm="matched"))
+                if isinstance(run.targets, s.Distill)
+                else run
+                for run in swept
+            }
+            assert matched == wanted
+            assert swept != wanted
 
 
 def test_published_names_are_those_of_the_paper() -> None:
@@ -367,9 +401,9 @@ def test_a_scale_leaves_a_grid_of_ones_own_alone() -> None:
 
 
 def test_the_cache_budget(tmp_path: Path) -> None:
-    # Images: as much as Fig. 5 alone. Of text, three seeds of two teachers, in GB: features (EN-DE 2, EN-RU 2.3), the 4
-    # largest (0.06), and for each of four T the 4 and the 64 largest with normaliser (0.08, 1).
-    for papers, size in ((["muller2019"], "30"), (["muller2019", "chandrasegaran2022", "ablations"], r"83\.6")):
+    # Images: Fig. 5, and little of MNIST. Of text, three seeds of two teachers, in GB: features (EN-DE 2, EN-RU 2.3),
+    # the 4 largest (0.06), and for each of four T the 4 and the 64 largest with normaliser (0.08, 1).
+    for papers, size in ((["muller2019"], "30"), (["muller2019", "chandrasegaran2022", "ablations"], r"83\.7")):
         plan = load_plan(config(scale="paper", papers=papers, cache={"max_bytes": 1e9}), ROOT)
         with pytest.raises(SpecError, match=rf"cache\.max_bytes: .* {size} GB and 1 GB are allowed.*views.*online"):
             check_cache_budget(plan)

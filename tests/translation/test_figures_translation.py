@@ -287,6 +287,20 @@ def test_bleu_table(layout: Layout) -> None:
     assert provenance["missing"] == {}
 
 
+def test_a_student_of_matched_norms_is_told_from_the_other(layout: Layout) -> None:
+    art, _ = bleu_members(layout)
+    free = art.members[5]
+    matched = replace(free, run=distilled(LS, 64.0, gradient_norm="matched"))
+    for seed in matched.seeds:
+        write_features(layout, matched.run, seed, 0.3, n=300)
+        write_translations(layout, matched.run, seed, TEST, 0.2)
+    made(replace(art, members=(*art.members, matched)), layout)
+    table = pd.read_csv(layout.output("table", "chandrasegaran2022", "table5", ".csv"))
+    both = table[(table["kd_temperature"] == 64) & (table["teacher_alpha"] == 0.1) & (table["checkpoint"] == "last")]
+    assert both["gradient_norm"].fillna("free").tolist() == ["free", "matched"]
+    assert both["published"].tolist() == [6.461, 6.461]
+
+
 def test_bleu_table_with_missing_seeds(layout: Layout) -> None:
     art, _ = bleu_members(layout, skip={(0, 0), (3, 1)})
     _, plotted, provenance = made(art, layout)

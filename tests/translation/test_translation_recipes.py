@@ -32,7 +32,7 @@ def distinct(runs: Iterable[Run]) -> dict[str, TranslationSpec]:
         if isinstance(run, TranslationSpec):
             t = run.targets
             kept = f"{cache_kind(run)}{getattr(t, 'top_k', None) or ''}"
-            taught = f"{kept}-b{t.beta:g}" if isinstance(t, Distill) else "labels"
+            taught = f"{kept}-b{t.beta:g}-{t.gradient_norm}" if isinstance(t, Distill) else "labels"
             found.setdefault((run.model, run.recipe, taught), run)
     return {f"{run.model.name}-{key[2]}": run for key, run in found.items()}
 
@@ -146,7 +146,7 @@ def test_the_networks_of_chandrasegaran(corpus: str) -> None:
         assert transformers.options(run.model)["dropout"] == 0.3
         assert [rate(run, n) for n in (4000, 16_000)] == [5e-4, 2.5e-4]
     students = [run.targets for run in runs if isinstance(run.targets, Distill)]
-    whole = [t for t in students if t.top_k is None]
+    whole = [t for t in students if t.top_k is None and t.gradient_norm == "free"]
     assert {t.temperature for t in students} == {1, 2, 3, 64}
     assert {(t.beta, t.hard_alpha, t.student_tempered, t.t2) for t in whole if t.temperature > 1} == {
         (1, 0, True, True)

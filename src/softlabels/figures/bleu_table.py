@@ -23,9 +23,9 @@ Scores = dict[tuple[str, str], dict[str, dict[int, float]]]
 """(run, checkpoint) → metric → seed → value."""
 SETTINGS = ["dataset", "student", "method", "student_alpha", "teacher", "teacher_alpha", "kd_temperature"]
 COLUMNS = (
-    *SETTINGS, "kd_beta", "hard_alpha", "cache", "checkpoint", "published", "published_std", "published_to_teacher",
-    "bleu", "std", "n", "difference", "to_teacher", "to_teacher_std", "sacrebleu", "sacrebleu_std", "chrf", "chrf_std",
-    "stands_for", "flags", "run_id",
+    *SETTINGS, "kd_beta", "hard_alpha", "gradient_norm", "cache", "checkpoint", "published", "published_std",
+    "published_to_teacher", "bleu", "std", "n", "difference", "to_teacher", "to_teacher_std", "sacrebleu",
+    "sacrebleu_std", "chrf", "chrf_std", "stands_for", "flags", "run_id",
 )  # fmt: skip
 
 
@@ -67,6 +67,7 @@ def _beside(artifact: Artifact, member: Member, checkpoint: str, scores: Scores)
     if not isinstance(targets, Distill) or place is None:
         return cells
     cells |= {"kd_beta": targets.beta, "hard_alpha": targets.hard_alpha or np.nan}
+    cells["gradient_norm"] = "" if targets.gradient_norm == "free" else targets.gradient_norm
     teacher = scores[run_id(place[0].run), targets.teacher.checkpoint]["bleu"]
     taught_by = {seed: targets.teacher.seed_for(seed) for seed in own["bleu"]}
     changes = [value - teacher[taught_by[seed]] for seed, value in own["bleu"].items() if taught_by[seed] in teacher]

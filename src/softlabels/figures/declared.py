@@ -39,6 +39,7 @@ DRAWINGS: Mapping[str, Drawing] = {
     "projection": Drawing(("figure",), ("rows",), labels_only=True, tasks=ANY),
     "reliability": Drawing(("figure",), labels_only=True, tasks=ANY),
     "smoothing_curves": Drawing(("figure",)),
+    "step_size": Drawing(("figure",)),
     "truncation": Drawing(("figure", "table"), ("published",), tasks=("translation",)),
 }
 ROW_KEYS = ("family", "dataset", "classes", "names")
@@ -200,6 +201,29 @@ def _check_truncation(artifact: Artifact, where: str) -> None:
         raise SpecError(f"{where} truncation draws students of one network on one corpus; use an artifact for each")
 
 
+def _check_step_size(artifact: Artifact, where: str) -> None:
+    """One student for each way of stepping, teacher's α and T; students of a hard-label and of a smoothed teacher."""
+    students = roles.distilled(artifact)
+    for member in students:
+        if not isinstance(member.run.targets, Distill) or roles.teacher_alpha(member.run) is None:
+            raise SpecError(
+                f"{where} step_size shows students (kind: distill) of teachers trained on labels; take the family "
+                f"{member.family} out of families"
+            )
+    alphas = {roles.teacher_alpha(m.run) for m in students}
+    if 0 not in alphas or len(alphas) < 2:
+        raise SpecError(f"{where} step_size needs students of a hard-label teacher (α = 0) and of a smoothed one")
+    taken: dict[tuple[object, ...], str] = {}
+    for member in students:
+        place = (roles.stepping(artifact, member), roles.teacher_alpha(member.run), roles.temperature_of(member.run))
+        if place in taken:
+            raise SpecError(
+                f"{where} step_size shows one student for a way of stepping, a teacher's α and a T; {taken[place]} and "
+                f"{member.family} both have one for {place[0]}, α = {place[1]}, T = {place[2]}; split the artifact"
+            )
+        taken[place] = member.family
+
+
 def _check_decoding(artifact: Artifact, where: str) -> None:
     for member in artifact.members:
         split = roles.reported_on(member)
@@ -217,5 +241,6 @@ _SPECIAL: Mapping[str, Callable[[Artifact, str], None]] = {
     "information": _check_information,
     "projection": _check_projection,
     "smoothing_curves": _check_curves,
+    "step_size": _check_step_size,
     "truncation": _check_truncation,
 }

@@ -75,6 +75,7 @@ def _place(member: Member, row: Row, baselines: tuple[Member, ...]) -> dict[str,
         role, alpha = "student", roles.teacher_alpha(member.run)
         line = f"teacher {row['teacher']}" + ("" if alpha is None else f", α = {alpha:g}")
         line += "" if targets.beta == 1 else f", β = {targets.beta:g}"
+        line += "" if getattr(targets, "gradient_norm", "free") == "free" else ", gradient norm matched"
     return {
         "facet": " / ".join(dict(member.published)[name] for name in ("dataset", "student")),
         "role": role,

@@ -7,7 +7,7 @@ from typing import Any
 
 from softlabels.errors import SpecError
 from softlabels.grid.plan import Artifact, Member, Probe, Tokens, Translations
-from softlabels.grid.spec import Distill, Hard, LogitMatch, Run, Smooth, cache_kind, teacher_of
+from softlabels.grid.spec import Distill, Hard, LogitMatch, Run, RunSpec, Smooth, cache_kind, teacher_of
 from softlabels.papers.names import data_name, in_print
 
 
@@ -37,6 +37,18 @@ def temperature_of(run: Run) -> float | None:
     if isinstance(run.targets, Distill):
         return run.targets.temperature
     return float("inf") if isinstance(run.targets, LogitMatch) else None
+
+
+def stepping(artifact: Artifact, member: Member) -> str:
+    """What sets the length of an image network's steps, in words: its optimiser, and whether norms are matched.
+
+    A family is matched as a whole: at T = 1, where there is nothing to match, its members are those of another family.
+    """
+    assert isinstance(member.run, RunSpec)
+    family = (m.run.targets for m in artifact.members if m.family == member.family)
+    matched = any(isinstance(targets, Distill) and targets.gradient_norm == "matched" for targets in family)
+    optimiser = {"sgd": "SGD", "adam": "Adam"}[member.run.recipe.optimiser.name]
+    return optimiser + (", norm matched to T = 1" if matched else "")
 
 
 def distilled(artifact: Artifact) -> tuple[Member, ...]:

@@ -88,6 +88,7 @@ def _place(artifact: Artifact, member: Member) -> dict[str, object]:
         role, temperature, line = "student", targets.temperature, roles.cache_name(member.run)
         line += "" if targets.beta == 1 else f", β = {targets.beta:g}"
         line += "" if targets.hard_alpha == 0 else f", hard term α = {targets.hard_alpha:g}"
+        line += "" if targets.gradient_norm == "free" else ", gradient norm matched"
         name = _teacher_name(roles.teacher_alpha(member.run))
     return {"role": role, "teacher": name, "line": line, "temperature": temperature, "run_id": run_id(member.run)}
 

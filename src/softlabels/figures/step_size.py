@@ -1,0 +1,195 @@
+"""Does temperature harm students of smoothed teachers, or the size of the step? (our own; after Chandrasegaran et al.)
+
+Students of a hard-label and of smoothed teachers over the distillation temperature T, a column of panels for each way
+of stepping (`roles.stepping`). Top: accuracy. Bottom: smoothed teacher's students minus hard-label teacher's, by seed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from softlabels.figures import roles
+from softlabels.figures.intervals import bounds, change
+from softlabels.figures.source import Measured, Source, by_seed, spread, tidy
+from softlabels.figures.style import BLUE, GREEN, ORANGE, PURPLE, TWO_COLUMNS, new_figure, seeds_label
+from softlabels.grid.identity import run_id
+from softlabels.grid.plan import Artifact
+
+LOOKS: tuple[dict[str, Any], ...] = (
+    {"color": BLUE, "marker": "o"},
+    {"color": ORANGE, "marker": "s"},
+    {"color": GREEN, "marker": "^"},
+    {"color": PURPLE, "marker": "D"},
+)
+COLUMNS = (
+    "quantity", "role", "stepping", "alpha", "temperature", "scored", "checkpoint", "mean", "low", "high", "std", "n",
+    "run_id",
+)  # fmt: skip
+Place = tuple[str, float, float]
+"""Way of stepping, α of the teacher, T."""
+
+
+def measure(artifact: Artifact, source: Source) -> Measured:
+    """The standard metrics of every member and seed; plotted: top-1 at the last checkpoint, and its differences.
+
+    `quantity` accuracy: low and high are the least and the greatest of the seeds. `quantity` difference: of a smoothed
+    teacher's student (`run_id`, `alpha`) to the hard-label teacher's of the same T and seed; low and high are the 95 %
+    interval. `scored` is test, or val where the data have no test split.
+    """
+    rows, cells = [], []
+    for member in artifact.members:
+        own = source.standard(artifact, member)
+        rows += own
+        values = {split: by_seed(own, split, "top1") for split in ("test", "val")}
+        scored = next((split for split in values if values[split]), None)
+        if scored is not None:
+            alone = member not in roles.distilled(artifact)
+            role = ("baseline" if member in roles.baselines(artifact) else "teacher") if alone else "student"
+            found = spread([*values[scored].values()])
+            cells.append(
+                {
+                    "quantity": "accuracy",
+                    "role": role,
+                    "stepping": roles.stepping(artifact, member),
+                    "alpha": roles.alpha_of(member.run) if alone else roles.teacher_alpha(member.run),
+                    "temperature": roles.temperature_of(member.run),
+                    "scored": scored,
+                    "checkpoint": "last",
+                    **found,
+                    "low": found["min"],
+                    "high": found["max"],
+                    "run_id": run_id(member.run),
+                }
+            )
+    frame, accuracy = tidy(rows), pd.DataFrame(cells, columns=list(COLUMNS))
+    return Measured(frame, pd.concat([accuracy, _differences(accuracy, frame)], ignore_index=True))
+
+
+def _differences(accuracy: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    students = _students(accuracy)
+    found = []
+    for (way, alpha, temperature), cell in students.items():
+        hard = students.get((way, 0.0, temperature))
+        if alpha > 0 and hard is not None and (values := _paired(_values(cell, rows), _values(hard, rows))):
+            low, high = bounds(values)
+            within = {"low": low, "high": high} if np.isfinite(low) else {"low": np.nan, "high": np.nan}
+            found.append(cell | {"quantity": "difference"} | spread(values) | within)
+    return pd.DataFrame(found, columns=list(COLUMNS)).astype(accuracy.dtypes.to_dict())
+
+
+def _students(plotted: pd.DataFrame) -> dict[Place, dict[str, Any]]:
+    """The accuracies of students by their place."""
+    chosen = plotted[(plotted["quantity"] == "accuracy") & (plotted["role"] == "student")]
+    return {(c["stepping"], c["alpha"], c["temperature"]): c for c in chosen.to_dict("records")}  # type: ignore[misc]
+
+
+def _values(cell: dict[str, Any], rows: pd.DataFrame) -> dict[int, float]:
+    """Seed → accuracy."""
+    own = rows[
+        (rows["run_id"] == cell["run_id"])
+        & (rows["split"] == cell["scored"])
+        & (rows["checkpoint"] == cell["checkpoint"])
+        & (rows["metric"] == "top1")
+    ]
+    return dict(zip(own["seed"], own["value"], strict=True))
+
+
+def _paired(one: dict[int, float], other: dict[int, float]) -> list[float]:
+    """Differences of the seeds that both have."""
+    return [one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())]
+
+
+def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figure:
+    """Accuracies above their differences, a column for each way of stepping."""
+    students = plotted[plotted["role"] == "student"]
+    ways = list(dict.fromkeys(students["stepping"])) or ["no student yet"]
+    temperatures = sorted(students["temperature"].unique())
+    figure = new_figure(TWO_COLUMNS, 3.6)
+    part = figure.subfigures(1, 1, squeeze=False)[0, 0]
+    panels = part.subplots(2, len(ways), sharex=True, sharey="row", squeeze=False)
+    for (top, bottom), way in zip(panels.T, ways, strict=True):
+        top.set_title(way)
+        own = students[students["stepping"] == way]
+        _draw_lines(top, own[own["quantity"] == "accuracy"])
+        alone = plotted[(plotted["role"] == "baseline") & (plotted["stepping"] == way.split(",")[0])]
+        for number, cell in enumerate(alone.sort_values("alpha").to_dict("records")):
+            labels = "hard labels" if cell["alpha"] == 0 else f"label smoothing, α = {cell['alpha']:g}"
+            look = {"color": LOOKS[number % len(LOOKS)]["color"], "ls": (0, (1, 1 + number))}
+            top.axhline(cell["mean"], lw=0.8, zorder=0, label=f"no teacher, {labels}", **look)
+        bottom.axhline(0, lw=0.8, color="0.35", zorder=0)
+        _draw_lines(bottom, own[own["quantity"] == "difference"])
+        bottom.set_xscale("log", base=2)
+        bottom.set_xticks(temperatures, [f"{t:g}" for t in temperatures])
+        bottom.xaxis.set_minor_locator(NullLocator())
+        bottom.set_xlabel("distillation temperature T")
+    scored = "validation" if (students["scored"] == "val").any() else "test"
+    panels[0, 0].set_ylabel(f"{scored} top-1\naccuracy (%)")
+    panels[1, 0].set_ylabel("smoothed − hard\n(points, paired)")
+    part.align_ylabels(panels[:, 0])
+    entries = {
+        label: handle for axes in panels[0] for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    if entries:
+        first = sorted(entries, key=lambda label: not isinstance(entries[label], ErrorbarContainer))
+        part.legend([entries[label] for label in first], first, loc="outside lower center", ncols=2)
+    return figure
+
+
+def _draw_lines(axes: Axes, cells: pd.DataFrame) -> None:
+    """A line for each α, with bars from low to high."""
+    for number, alpha in enumerate(sorted({0.0, *cells["alpha"]})):
+        own = cells[cells["alpha"] == alpha].sort_values("temperature")
+        if len(own):
+            x = own["temperature"] * 2 ** (0.12 * (number - 0.5))  # side by side, so that bars do not hide each other
+            reach = np.stack([own["mean"] - own["low"], own["high"] - own["mean"]])
+            look = LOOKS[number % len(LOOKS)]
+            axes.errorbar(x, own["mean"], yerr=reach, elinewidth=0.8, label=_teacher(alpha), **look)
+
+
+def _teacher(alpha: float) -> str:
+    return "hard-label teacher" if alpha == 0 else f"smoothed teacher, α = {alpha:g}"
+
+
+def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
+    """What is drawn, how good the teachers are, and what T does to students by each way of stepping."""
+    students = _students(plotted)
+    if not students:
+        return []
+    counts = [cell["n"] for cell in students.values()]
+    said = [
+        "Top: mean, bars: min to max. Bottom: mean difference, bars: 95 % interval by Student's t (from three seeds "
+        f"on). {seeds_label(counts)}; last checkpoint; a pair has one seed, as have its teachers. Norm matched: the "
+        "gradient with respect to a batch's logits is scaled to the norm that it would have at T = 1 (C-STEP)."
+    ]
+    teachers = plotted[plotted["role"] == "teacher"].to_dict("records")
+    if teachers:
+        told = "; ".join(f"{_teacher(cell['alpha'])}: {cell['mean']:.2f} %" for cell in teachers)
+        said.append(f"Accuracy of the teachers themselves: {told}.")
+    return said + [
+        line for way in dict.fromkeys(place[0] for place in students) for line in _answer(way, students, rows)
+    ]
+
+
+def _answer(way: str, students: dict[Place, dict[str, Any]], rows: pd.DataFrame) -> list[str]:
+    """From the lowest to the highest T: the change of each teacher's students, and of their difference."""
+    temperatures = [t for w, _, t in students if w == way]
+    low, high = min(temperatures), max(temperatures)
+    changes: dict[float, dict[int, float]] = {}
+    for alpha in dict.fromkeys(a for w, a, _ in students if w == way):
+        ends = [_values(students.get((way, alpha, t), {}), rows) for t in (high, low)]
+        changes[alpha] = {seed: ends[0][seed] - ends[1][seed] for seed in sorted(ends[0].keys() & ends[1].keys())}
+    found = {alpha: values for alpha, values in changes.items() if values}
+    if low == high or not found:
+        return []
+    said = [f"{_teacher(alpha)}: {change([*values.values()])}" for alpha, values in found.items()]
+    for alpha in found:
+        if alpha > 0 and (both := _paired(found[alpha], found.get(0.0, {}))):
+            said.append(f"smoothed, α = {alpha:g}, minus hard: {change(both)}")
+    return [f"{way}, change from T = {low:g} to {high:g} in points: {'; '.join(said)}."]
