@@ -39,7 +39,7 @@ def right(way: str, alpha: float, t: float, seed: int) -> float:
     return 80 + 0.5 * seed + (0 if alpha == 0 else -(15, 14, 16)[seed] if (way, t) == ("SGD", 64) else 1)
 
 
-def grid(layout: Layout, seeds: int = 3, skip: Container[tuple[str, int]] = ()) -> Artifact:
+def grid(layout: Layout, seeds: int = 3, skip: Container[tuple[str, float, float, int]] = ()) -> Artifact:
     members = [member("teachers", run, seeds) for run in TEACHERS.values()]
     members += [member("alone", spec(smooth(a)), seeds) for a in TEACHERS]
     for number, m in enumerate(members):
@@ -50,7 +50,7 @@ def grid(layout: Layout, seeds: int = 3, skip: Container[tuple[str, int]] = ()) 
             for t in TEMPERATURES:
                 members.append(member(way, student(way, alpha, t), seeds))
                 for seed in range(seeds):
-                    if (way, seed) not in skip:
+                    if (way, alpha, t, seed) not in skip:
                         write_run(layout, members[-1].run, seed, right(way, alpha, t, seed) / 100)
     return artifact("step_size", members, name="ablations.step_size")
 
@@ -99,12 +99,22 @@ def test_of_two_seeds_there_are_differences_and_no_intervals(layout: Layout) -> 
 
 
 def test_what_is_missing_is_left_out_of_the_pairs(layout: Layout) -> None:
-    _, plotted, provenance = made(grid(layout, skip={("Adam", 1)}), layout)
-    adam = plotted[plotted["stepping"] == "Adam"]
-    assert set(adam["n"]) == {2}
-    assert any(line.startswith("MISSING") for line in provenance["face"])
-    _, empty, provenance = made(grid(layout), Layout(layout.root.parent / "empty"))
-    assert empty.empty
+    hard_hot = {("SGD, norm matched to T = 1", 0.0, 64.0, seed) for seed in range(3)}
+    _, plotted, provenance = made(grid(layout, skip={("Adam", 0.1, 3.0, 1), *hard_hot}), layout)
+    differences = plotted[plotted["quantity"] == "difference"].set_index(["stepping", "temperature"])
+    assert differences.loc[("Adam", 3.0), "n"] == 2
+    assert differences.loc[("Adam", 1.0), "n"] == 3
+    assert WAYS[1] not in differences.xs(64.0, level="temperature").index
+    face = provenance["face"]
+    assert any(line.startswith("MISSING") for line in face)
+    (matched,) = (line for line in face if line.startswith(WAYS[1]))
+    assert "smoothed teacher, α = 0.1: +0.00" in matched
+    assert "hard" not in matched
+
+
+def test_nothing_there_still_draws_and_says_so(layout: Layout) -> None:
+    _, plotted, provenance = made(grid(layout), Layout(layout.root.parent / "empty"))
+    assert plotted.empty
     assert provenance["face"][-1] == "Nothing to draw yet."
 
 

@@ -119,7 +119,7 @@ def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figur
         own = students[students["stepping"] == way]
         _draw_lines(top, own[own["quantity"] == "accuracy"])
         alone = plotted[(plotted["role"] == "baseline") & (plotted["stepping"] == way.split(",")[0])]
-        for number, cell in enumerate(alone.sort_values("alpha").to_dict("records")):
+        for number, cell in enumerate(alone.sort_values("alpha").to_dict("records")):  # colours as of the teachers
             labels = "hard labels" if cell["alpha"] == 0 else f"label smoothing, α = {cell['alpha']:g}"
             look = {"color": LOOKS[number % len(LOOKS)]["color"], "ls": (0, (1, 1 + number))}
             top.axhline(cell["mean"], lw=0.8, zorder=0, label=f"no teacher, {labels}", **look)
@@ -181,15 +181,14 @@ def _answer(way: str, students: dict[Place, dict[str, Any]], rows: pd.DataFrame)
     """From the lowest to the highest T: the change of each teacher's students, and of their difference."""
     temperatures = [t for w, _, t in students if w == way]
     low, high = min(temperatures), max(temperatures)
-    changes: dict[float, dict[int, float]] = {}
+    found: dict[float, dict[int, float]] = {}
     for alpha in dict.fromkeys(a for w, a, _ in students if w == way):
-        ends = [_values(students.get((way, alpha, t), {}), rows) for t in (high, low)]
-        changes[alpha] = {seed: ends[0][seed] - ends[1][seed] for seed in sorted(ends[0].keys() & ends[1].keys())}
-    found = {alpha: values for alpha, values in changes.items() if values}
-    if low == high or not found:
-        return []
-    said = [f"{_teacher(alpha)}: {change([*values.values()])}" for alpha, values in found.items()]
+        first, last = (students.get((way, alpha, t)) for t in (low, high))
+        if first is not None and last is not None and low < high:
+            before, after = _values(first, rows), _values(last, rows)
+            found[alpha] = {seed: after[seed] - before[seed] for seed in sorted(before.keys() & after.keys())}
+    said = [f"{_teacher(alpha)}: {change([*values.values()])}" for alpha, values in found.items() if values]
     for alpha in found:
         if alpha > 0 and (both := _paired(found[alpha], found.get(0.0, {}))):
             said.append(f"smoothed, α = {alpha:g}, minus hard: {change(both)}")
-    return [f"{way}, change from T = {low:g} to {high:g} in points: {'; '.join(said)}."]
+    return [f"{way}, change from T = {low:g} to {high:g} in points: {'; '.join(said)}."] if said else []
