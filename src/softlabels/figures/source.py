@@ -104,13 +104,22 @@ class Source:
         return self._read(path, name, seed, reader)
 
     def row(
-        self, artifact: Artifact, member: Member, seed: int, split: str, checkpoint: str, metric: str, value: float
+        self,
+        artifact: Artifact,
+        member: Member,
+        seed: int,
+        split: str,
+        checkpoint: str,
+        metric: str,
+        value: float,
+        target_class: str = "",
     ) -> Row:
-        """One tidy row."""
+        """One tidy row; `target_class` names the class that the value is of."""
         return {
             **key_columns(artifact, member, run_id(member.run), self.scale),
             "split": split,
             "metric": metric,
+            "target_class": target_class,
             "value": value,
             "seed": seed,
             "checkpoint": checkpoint,
