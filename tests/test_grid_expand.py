@@ -229,6 +229,16 @@ def test_editing_one_alpha_changes_only_what_it_must() -> None:
     assert all("ls0.2" in name for name in gone)
 
 
+def test_imagenets_constants_are_refused_for_grey_pictures() -> None:
+    grid = own_grid()
+    grid["recipes"]["my_recipe"]["normalise"] = "imagenet"
+    assert all(run.recipe.normalise == "imagenet" for run in plan_of(grid).runs.values())
+    for dataset in ({"name": "digits"}, {"name": "mnist"}):
+        grid["datasets"]["my_pictures"] = dataset
+        with pytest.raises(SpecError, match=rf"recipe.normalise: imagenet .* {dataset['name']}'s are not"):
+            plan_of(grid)
+
+
 def targets_of(grid: dict[str, Any]) -> dict[str, Any]:
     """The targets of the students of the example."""
     found: dict[str, Any] = grid["families"]["my_students"]["run"]["targets"]

@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from softlabels.errors import SoftlabelsError, Stopped
 from softlabels.files import atomic, read_json, sha256, write_json
-from softlabels.grid.recipe import Augment, Precision
-from softlabels.training.pictures import Normalise, Pictures, forward
+from softlabels.grid.recipe import Augment, Normalise, Precision
+from softlabels.training.pictures import Pictures, forward
 
 SHARD_BYTES = 256 << 20
 

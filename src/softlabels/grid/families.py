@@ -25,6 +25,7 @@ from softlabels.grid.spec import (
     TranslationSpec,
     UserLogits,
     UserNetwork,
+    teacher_of,
     to_dict,
 )
 from softlabels.grid.transformers import TRANSFORMERS
@@ -315,6 +316,9 @@ def _require_fit(run: Run) -> None:
     crop, least = run.recipe.augment.crop, getattr(zoo.MODELS.get(run.model.name), "min_side", 1)
     if crop is not None and crop > side:
         raise SpecError(f"recipe.augment.crop: {crop} is larger than the pictures of {side} pixels")
+    for what, network in (("recipe", run.recipe), ("teacher", getattr(teacher_of(run), "run", None))):
+        if getattr(network, "normalise", None) == "imagenet" and datasets.info(run.dataset).shape[0] != 3:
+            raise SpecError(f"{what}.normalise: imagenet is of pictures in colour; {run.dataset.name}'s are not")
     if (crop or side) < least:
         raise SpecError(f"model.name: {run.model.name} needs pictures of at least {least} pixels, not {crop or side}")
     rows = datasets.sizes(run.dataset)["train"]

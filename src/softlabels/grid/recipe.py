@@ -12,6 +12,9 @@ from typing import Literal
 from softlabels.errors import SpecError, require
 
 Rate = float
+Normalise = Literal["none", "dataset", "per_image", "imagenet"]
+"""Network input of pictures: [0, 1]; minus the mean by the standard deviation of the data set, of each picture, or of
+ImageNet (the constants of torchvision's weights, whatever the data set)."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,7 @@ class Recipe:
     ema: float | None = None
     """Decay of the exponential moving average of the weights; evaluated in place of them."""
     augment: Augment = field(default_factory=Augment)
-    normalise: Literal["none", "dataset", "per_image"] = "none"
+    normalise: Normalise = "none"
     eval_every: float = 0.1
     """Fraction of the run between two validations (for `best`); the last step is always one."""
     milestones: tuple[int, ...] = ()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from softlabels.errors import require
-from softlabels.grid.recipe import Recipe
+from softlabels.grid.recipe import Normalise, Recipe
 from softlabels.grid.translation import CorpusSpec, TranslationRecipe
 
 
@@ -103,7 +103,7 @@ class UserNetwork:
     model: ModelSpec
     weights: str
     sha256: str
-    normalise: Literal["none", "dataset", "per_image"] = "none"
+    normalise: Normalise = "none"
 
 
 @dataclass(frozen=True)
