@@ -91,6 +91,17 @@ def test_from_dict_is_the_inverse_of_to_dict(run: s.RunSpec) -> None:
     assert from_dict(s.RunSpec, through_json, "here:") == run
 
 
+def test_an_option_that_is_a_list_of_pairs_keeps_them_all() -> None:
+    model = s.ModelSpec("my_nets:small", (("stages", (("conv", 8), ("conv", 16))),))
+    assert s.to_dict(model)["options"] == {"stages": [["conv", 8], ["conv", 16]]}
+    assert from_dict(s.ModelSpec, s.to_dict(model), "x:") == model
+
+
+def test_an_option_given_twice_is_refused() -> None:
+    with pytest.raises(SpecError, match=r"model\.options: width is given twice"):
+        s.ModelSpec("my_nets:small", (("width", 8), ("width", 16)))
+
+
 def test_a_number_is_whole_where_the_field_is_whole() -> None:
     assert from_dict(s.DatasetSpec, {"name": "digits", "holdout": 100}, "x:").holdout == 100
     assert type(from_dict(s.DatasetSpec, {"name": "digits", "holdout": 100}, "x:").holdout) is int
