@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from softlabels.errors import SpecError
-from softlabels.grid import plan as plan_module
+from softlabels.grid import probes
 from softlabels.grid import recipe as r
 from softlabels.grid import spec as s
 from softlabels.grid import translation as t
@@ -465,9 +465,9 @@ def _schema(name: str) -> Any:
         ("smooth", s.Smooth, set()),
         ("distill", s.Distill, set()),
         ("logit_match", s.LogitMatch, set()),
-        ("image_probe", plan_module.Probe, set()),
-        ("translations_probe", plan_module.Translations, set()),
-        ("tokens_probe", plan_module.Tokens, set()),
+        ("image_probe", probes.Probe, set()),
+        ("translations_probe", probes.Translations, set()),
+        ("tokens_probe", probes.Tokens, set()),
     ],
 )
 def test_the_schema_has_the_fields_and_choices_of_the_specs(path: str, cls: Any, extra: set[str]) -> None:

@@ -13,7 +13,8 @@ from softlabels.grid import identity
 from softlabels.grid import recipe as r
 from softlabels.grid import spec as s
 from softlabels.grid.identity import CacheNeed, needed_cache, probe_id, read_spec, run_id, spec_digest, write_spec_files
-from softlabels.grid.plan import Plan, Probe
+from softlabels.grid.plan import Plan
+from softlabels.grid.probes import Probe
 
 RECIPE = r.Recipe(batch_size=128, optimiser=r.Optimiser(lr=0.1), steps=1000, augment=r.Augment(pad=4, flip=True))
 TEACHER = s.RunSpec(s.DatasetSpec("cifar10"), s.ModelSpec("resnet56"), s.Smooth(0.15), RECIPE)

@@ -14,7 +14,8 @@ from softlabels.errors import SpecError
 from softlabels.grid import corpora, datasets, transformers, zoo
 from softlabels.grid.files import probe_from
 from softlabels.grid.parse import freeze, from_dict, key, require_known, run_from
-from softlabels.grid.plan import AnyProbe, Artifact, Member, Probe
+from softlabels.grid.plan import Artifact, Member
+from softlabels.grid.probes import AnyProbe, Probe
 from softlabels.grid.recipe import Recipe
 from softlabels.grid.spec import (
     DatasetSpec,

@@ -14,7 +14,8 @@ from typing import NamedTuple
 from softlabels.grid.costs import caching_flops, needed_caches, probe_flops, training_flops
 from softlabels.grid.expand import chain
 from softlabels.grid.identity import CacheNeed, dataset_id, needed_cache, probe_id, run_id
-from softlabels.grid.plan import AnyProbe, Plan, Translations
+from softlabels.grid.plan import Plan
+from softlabels.grid.probes import AnyProbe, Translations
 from softlabels.grid.spec import Run, teacher_of
 from softlabels.layout import Layout
 

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 def from_dict(cls: type[T], value: Any, where: str) -> T:
-    """A dataclass of `grid.spec` or `grid.plan` from plain values; `where` is "file: dotted.key".
+    """A dataclass of `grid.spec` or `grid.probes` from plain values; `where` is "file: dotted.key".
 
     Raises:
         SpecError: one sentence that names file and key and lists what is allowed there.

@@ -15,7 +15,7 @@ from softlabels.errors import SoftlabelsError, SpecError, Stopped
 from softlabels.files import read_json
 from softlabels.grid.files import read_probe_spec
 from softlabels.grid.identity import read_spec
-from softlabels.grid.plan import Probe
+from softlabels.grid.probes import Probe
 from softlabels.grid.spec import RunSpec, TranslationSpec, to_dict
 from softlabels.store import link
 from softlabels.training.checkpoint import State
