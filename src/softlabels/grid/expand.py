@@ -152,7 +152,7 @@ def _shared_runs(artifacts: Iterable[Artifact]) -> tuple[dict[str, Run], dict[st
                 if to_dict(runs.setdefault(name, spec)) != to_dict(spec):
                     raise SpecError(
                         f"artifact {artifact.id}: two different specs have the id {name}; "
-                        "change a field of one of them (image folders are told apart by dataset.sha256)"
+                        "give files of one sha256 by one path, or change a field of one of them"
                     )
                 seeds.setdefault(name, set()).update(needed)
     return runs, {name: tuple(sorted(found)) for name, found in seeds.items()}
