@@ -21,7 +21,7 @@ from softlabels.store import link
 from softlabels.training.checkpoint import State
 from softlabels.training.pictures import Pictures, forward
 from softlabels.training.teachers import load_run, weights_file
-from softlabels.training.worker import Worker, each
+from softlabels.training.worker import IN_PASSES, Worker, each
 
 
 def ask(worker: Worker, jobs: Sequence[tuple[str, int, str]]) -> None:
@@ -38,7 +38,7 @@ def ask(worker: Worker, jobs: Sequence[tuple[str, int, str]]) -> None:
             worker.progressed = True
         link(kept, published)
 
-    each(worker, jobs, make)
+    each(worker, jobs, make, IN_PASSES)
 
 
 def is_whole(path: Path) -> bool:
