@@ -18,7 +18,8 @@ from softlabels.figures.intervals import bounds
 from softlabels.figures.source import Source
 from softlabels.files import write_json
 from softlabels.grid.identity import probe_id, run_id
-from softlabels.grid.plan import Artifact, Member, Probe
+from softlabels.grid.plan import Artifact, Member
+from softlabels.grid.probes import Probe
 from softlabels.grid.recipe import Optimiser, Recipe
 from softlabels.grid.spec import DatasetSpec, Distill, Hard, ModelSpec, RunSpec, Smooth, Targets, Teacher
 from softlabels.layout import Layout

@@ -34,7 +34,7 @@ from softlabels.grid.config import read_yaml
 from softlabels.grid.costs import check_cache_budget
 from softlabels.grid.expand import load_plan
 from softlabels.grid.identity import needed_cache
-from softlabels.grid.plan import Translations
+from softlabels.grid.probes import Translations
 from softlabels.grid.spec import Distill, Hard, ModelSpec, Teacher, TranslationSpec
 from softlabels.grid.translation import CorpusSpec, TranslationRecipe
 from softlabels.translation import cache as module

@@ -13,7 +13,8 @@ import pandas as pd
 from softlabels.figures.predictions import Classes, NextTokens, Predictions
 from softlabels.files import read_json, sha256
 from softlabels.grid.identity import probe_id, run_id
-from softlabels.grid.plan import AnyProbe, Artifact, Member, Probe, Tokens, Translations
+from softlabels.grid.plan import Artifact, Member
+from softlabels.grid.probes import AnyProbe, Probe, Tokens, Translations
 from softlabels.grid.spec import TranslationSpec, to_dict
 from softlabels.layout import Layout
 from softlabels.metrics import translation

@@ -19,7 +19,8 @@ from softlabels.errors import SpecError
 from softlabels.files import canonical_json, read_json, write_json
 from softlabels.grid import corpora, datasets, transformers
 from softlabels.grid.parse import run_from
-from softlabels.grid.plan import AnyProbe, Plan, Translations
+from softlabels.grid.plan import Plan
+from softlabels.grid.probes import AnyProbe, Translations
 from softlabels.grid.recipe import Augment
 from softlabels.grid.spec import (
     DatasetSpec,

@@ -31,6 +31,7 @@ class ParameterGroup:
         except re.error as error:
             raise SpecError(f"optimiser.groups.parameters: {self.parameters!r} is no pattern ({error})") from None
         require(self.lr_factor > 0, "optimiser.groups.lr_factor must be > 0")
+        require(self.weight_decay is None or self.weight_decay >= 0, "optimiser.groups.weight_decay must be ≥ 0")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Optimiser:
     def __post_init__(self) -> None:
         require(self.lr > 0, f"optimiser.lr must be > 0, not {self.lr}")
         require(0 <= self.momentum < 1, f"optimiser.momentum must lie in [0, 1), not {self.momentum}")
+        require(0 <= self.dampening < 1, f"optimiser.dampening must lie in [0, 1), not {self.dampening}")
+        require(all(0 <= b < 1 for b in self.betas), f"optimiser.betas must lie in [0, 1), not {list(self.betas)}")
         require(self.weight_decay >= 0, "optimiser.weight_decay must be ≥ 0")
         if self.name == "adam":
             require(
@@ -85,6 +88,8 @@ class Schedule:
             given = getattr(self, name) not in (None, ())
             require(given or name not in needs, f"schedule.{name} is needed with kind: {self.kind}")
             require(not given or name in needs, f"schedule.{name} has no effect with kind: {self.kind}")
+        require(self.factor is None or self.factor > 0, f"schedule.factor must be > 0, not {self.factor}")
+        require(self.every is None or 0 < self.every < 1, "schedule.every is a fraction of the run in (0, 1)")
 
 
 @dataclass(frozen=True)
@@ -162,6 +167,7 @@ class Recipe:
         require(self.clip_norm is None or self.clip_norm > 0, "recipe.clip_norm must be > 0")
         require(self.ema is None or 0 < self.ema < 1, "recipe.ema must lie in (0, 1)")
         require(0 < self.eval_every <= 1, "recipe.eval_every is a fraction of the run in (0, 1]")
+        require(all(step >= 0 for step in self.milestones), "recipe.milestones are steps, so ≥ 0")
         require(self.milestone_every is None or self.milestone_every > 0, "recipe.milestone_every must be > 0")
 
     def num_steps(self, num_train: int) -> int:
