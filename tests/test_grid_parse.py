@@ -126,6 +126,8 @@ def test_a_number_is_whole_where_the_field_is_whole() -> None:
         (r.Optimiser, {"lr": 1, "betas": [0.9]}, ["a.betas must be a list of 2 values"]),
         (r.Optimiser, {"lr": 1, "name": "adam", "betas": [1.5, 0.9]}, ["optimiser.betas must lie in [0, 1)"]),
         (r.Optimiser, {"lr": 1, "momentum": 0.9, "dampening": 1.5}, ["optimiser.dampening must lie in [0, 1)"]),
+        (r.Optimiser, {"lr": 1, "eps": 1e-7}, ["optimiser.eps has no effect with sgd"]),
+        (r.Optimiser, {"lr": 1, "name": "adam", "eps": 0}, ["optimiser.eps must be > 0"]),
         (r.ParameterGroup, {"parameters": "^fc", "weight_decay": -3}, ["groups.weight_decay must be ≥ 0"]),
         (r.Schedule, {"kind": "steps", "boundaries": [0.5], "factor": 0}, ["schedule.factor must be > 0, not 0"]),
         (r.Schedule, {"kind": "steps", "boundaries": [0.5], "factor": -1}, ["schedule.factor must be > 0, not -1"]),

@@ -43,6 +43,8 @@ from softlabels.grid.translation import CorpusSpec
 from softlabels.versions import code_version
 
 BYTES_PER_LOGIT = 2  # fp16
+CACHE_STAGES = ("data", "models", "training", "cache")
+"""What decides the numbers of a cache of images."""
 TRANSLATION_STAGES = ("corpora", "translation")
 
 
@@ -187,7 +189,7 @@ def _image_cache_id(teacher: Teacher, dataset: DatasetSpec, augment: Augment, vi
         "augment": to_dict(augment),
         "views": views,
         "kind": kind,
-        "code": {stage: code_version(stage) for stage in ("data", "models", "training", "cache")},
+        "code": {stage: code_version(stage) for stage in CACHE_STAGES},
     }
     if not isinstance(teacher.run, Run):
         content["own"] = {k: v for k, v in to_dict(teacher.run).items() if k not in ("weights", "logits")}

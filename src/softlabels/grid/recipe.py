@@ -44,6 +44,7 @@ class Optimiser:
     dampening: float = 0.0
     nesterov: bool = False
     betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
     weight_decay: float = 0.0
     groups: tuple[ParameterGroup, ...] = ()
 
@@ -52,6 +53,7 @@ class Optimiser:
         require(0 <= self.momentum < 1, f"optimiser.momentum must lie in [0, 1), not {self.momentum}")
         require(0 <= self.dampening < 1, f"optimiser.dampening must lie in [0, 1), not {self.dampening}")
         require(all(0 <= b < 1 for b in self.betas), f"optimiser.betas must lie in [0, 1), not {list(self.betas)}")
+        require(self.eps > 0, f"optimiser.eps must be > 0, not {self.eps}")
         require(self.weight_decay >= 0, "optimiser.weight_decay must be ≥ 0")
         if self.name == "adam":
             require(
@@ -60,6 +62,7 @@ class Optimiser:
             )
         else:
             require(self.betas == (0.9, 0.999), "optimiser.betas has no effect with sgd")
+            require(self.eps == 1e-8, "optimiser.eps has no effect with sgd")
             require(
                 self.momentum > 0 or (self.dampening == 0 and not self.nesterov),
                 "optimiser.dampening and nesterov have no effect without momentum",

@@ -35,7 +35,7 @@ def make_optimiser(network: torch.nn.Module, spec: Optimiser) -> torch.optim.Opt
         for (factor, decay), parameters in buckets.items()
     ]
     if spec.name == "adam":
-        return torch.optim.Adam(groups, lr=spec.lr, betas=spec.betas, fused=True)
+        return torch.optim.Adam(groups, lr=spec.lr, betas=spec.betas, eps=spec.eps, fused=True)
     return torch.optim.SGD(
         groups,
         lr=spec.lr,
