@@ -12,6 +12,7 @@ from snakemake.settings.types import DeploymentMethod
 
 from softlabels.controller import begin, require_wanted
 from softlabels.errors import SoftlabelsError
+from softlabels.grid.audit import audit, render_total
 from softlabels.grid.costs import check_cache_budget
 from softlabels.grid.expand import load_plan
 from softlabels.grid.files import artifact_dict, digest, write_plan
@@ -60,6 +61,11 @@ with in_one_sentence():
 LOGS = f"logs/{PLAN.scale}"
 ESTIMATOR = Estimator(PLAN, LAYOUT)
 ARTIFACTS = PLAN.artifacts
+
+# Here, because a dry run has no onstart.
+if workflow.output_settings.dryrun:
+    for line in (render_total(audit(PLAN, Path.cwd())), *PLAN.warnings):
+        print(line, file=sys.stderr)
 
 
 # Not a rule: the specs of a changed plan must not count as news for jobs whose own runs are the same.

@@ -237,6 +237,14 @@ def test_dataset_normalisation_and_none() -> None:
         torch.testing.assert_close(found[:, c], (pictures[:, c] / 255 - mean[c]) / std[c])
 
 
+def test_imagenet_normalisation_is_torchvisions_whatever_the_data_set() -> None:
+    pictures = picture_batch(2).float()
+    found = normalise(pictures, "imagenet", (0.1, 0.5, 0.9), (0.2, 0.3, 0.4))
+    # torchvision.transforms.Normalize as its weights' recipes print it
+    for c, (mean, std) in enumerate(zip((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True)):
+        torch.testing.assert_close(found[:, c], (pictures[:, c] / 255 - mean) / std)
+
+
 def test_a_standardised_picture_forgets_brightness_and_contrast() -> None:
     """So the tutorial's order matters: jitter first, standardisation last."""
     pictures = picture_batch(4).float()

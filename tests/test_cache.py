@@ -26,6 +26,7 @@ from softlabels.training.augment import normalise
 from softlabels.training.pictures import Pictures, forward
 from softlabels.training.teachers import load_teacher
 from softlabels.training.trainer import Trainer
+from softlabels.versions import code_version
 
 SHIFT = Augment(shift=1)
 VIEWS = 5
@@ -137,6 +138,16 @@ def test_the_online_teacher_runs_without_dropout_on_the_students_views(pictures:
     online = OnlineTeacher(network(), pictures, 7, 2)
     assert torch.equal(rows(online, pictures, 3), rows(online, pictures, 1))  # view = epoch mod 2
     assert not torch.equal(rows(online, pictures, 0), rows(online, pictures, 1))
+
+
+def test_the_code_that_wrote_a_cache_is_recorded_and_asked_of_none(folder: Path, pictures: Pictures) -> None:
+    manifest, before = read_json(folder / "manifest.json"), shard_times(folder)
+    assert manifest.pop("code_versions") == {n: code_version(n) for n in ("data", "models", "training", "cache")}
+    write_json(folder / "manifest.json", manifest)  # as caches were written before
+    CachedLogits(folder, pictures, {"stream": 7, "teacher": "a"})
+    (folder / "manifest.json").unlink()
+    write(folder, pictures)
+    assert shard_times(folder) == before
 
 
 # ------------------------------------------------------------ interrupted and damaged

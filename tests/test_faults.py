@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import pickle
 import random
@@ -28,10 +29,11 @@ from softlabels.data.prepare import prepare
 from softlabels.errors import EXIT_ERROR, EXIT_RERUN, SoftlabelsError, Stopped
 from softlabels.files import read_json, sha256, write_json
 from softlabels.grid.files import write_plan
-from softlabels.grid.identity import dataset_id, needed_cache, run_id
+from softlabels.grid.identity import dataset_id, needed_cache, probe_id, run_id
 from softlabels.grid.plan import Plan
+from softlabels.grid.probes import Probe
 from softlabels.grid.recipe import Augment, Optimiser, Recipe, Schedule
-from softlabels.grid.spec import DatasetSpec, Distill, ModelSpec, RunSpec, Smooth, Teacher, UserNetwork
+from softlabels.grid.spec import DatasetSpec, Distill, ModelSpec, RunSpec, Smooth, Teacher, UserNetwork, to_dict
 from softlabels.layout import Layout
 from softlabels.lease import holder
 from softlabels.store import finished
@@ -336,6 +338,68 @@ def test_a_job_that_has_finished_some_of_its_members_has_progressed(trained: Lay
         with pytest.raises(Stopped) as stop:
             train(worker, [(TEACHER_ID, 1)])
         assert stop.value.progressed is progressed
+
+
+# ------------------------------------------------------------ out of memory
+
+GREEDY = """
+import weakref
+import torch
+
+alive, found_alive = weakref.WeakSet(), []
+at_once = {True: 16, False: 500}  # pictures that fit into memory, in training and else
+
+
+class Net(torch.nn.Module):
+    def __init__(self, num_classes, shape):
+        super().__init__()
+        self.flat, self.head = torch.nn.Flatten(), torch.nn.Linear(64, num_classes)
+        found_alive.append(len(alive))
+        alive.add(self)
+
+    def features(self, x):
+        if len(x) > at_once[self.training]:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self.flat(x)
+
+    def forward(self, x):
+        return self.head(self.features(x))
+"""
+
+
+def test_what_does_not_fit_into_memory_is_one_line_and_leaves_room_for_the_others(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "greedy.py").write_text(GREEDY)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    recipe = Recipe(batch_size=32, steps=20, optimiser=Optimiser(lr=0.05))
+    large = RunSpec(DIGITS, ModelSpec("greedy:Net"), Smooth(0.1), recipe)
+    small = dataclasses.replace(large, recipe=dataclasses.replace(recipe, micro_batch=16))
+    student = dataclasses.replace(small, targets=Distill(Teacher(small), 2.0))
+    need, probe = needed_cache(student), Probe()
+    assert need is not None
+    runs = {run_id(spec): spec for spec in (large, small, student)}
+    specs = layout.root / "specs"
+    write_plan(Plan("demo", {}, runs, dict.fromkeys(runs, (0,)), block=1, pack=1, flops_per_second=1e9), specs)
+    write_json(specs / "probes" / f"{probe_id(probe)}.json", to_dict(probe))
+
+    trained = [str(layout.run(run_id(spec), 0) / "run.json") for spec in (large, small)]
+    assert main(["train", *trained, "--device", "cpu"]) == EXIT_ERROR
+    message = one_line(capsys)
+    assert f"{run_id(large)} seed 0 does not fit into the memory of the device: lower recipe.micro_batch" in message
+    assert finished(layout.store(run_id(large), 0)) is None
+    assert finished(layout.store(run_id(small), 0)) is not None
+    greedy = sys.modules["greedy"]
+    assert set(greedy.found_alive) == {0}
+
+    monkeypatch.setitem(greedy.at_once, False, 1)
+    for command, output in (
+        ("cache", layout.cache(need.id, 0) / "manifest.json"),
+        ("evaluate", layout.probe(run_id(small), 0, probe_id(probe))),
+    ):
+        assert main([command, str(output), "--device", "cpu"]) == EXIT_ERROR
+        assert re.search(r"seed 0 does not fit into the memory of the device: .* larger device", one_line(capsys))
+        assert not output.exists()
 
 
 # ------------------------------------------------------------ files that are not what they should be

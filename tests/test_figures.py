@@ -18,7 +18,8 @@ from softlabels.figures.intervals import bounds
 from softlabels.figures.source import Source
 from softlabels.files import write_json
 from softlabels.grid.identity import probe_id, run_id
-from softlabels.grid.plan import Artifact, Member, Probe
+from softlabels.grid.plan import Artifact, Member
+from softlabels.grid.probes import Probe
 from softlabels.grid.recipe import Optimiser, Recipe
 from softlabels.grid.spec import DatasetSpec, Distill, Hard, ModelSpec, RunSpec, Smooth, Targets, Teacher
 from softlabels.layout import Layout
@@ -127,6 +128,14 @@ def fig5(layout: Layout, skip=()) -> Artifact:
     return artifact("smoothing_curves", members, probes=[("teachers", CLEAN)])
 
 
+def test_teachers_that_are_not_drawn_are_in_the_provenance(layout: Layout) -> None:
+    first = spec(smooth(0.1), TEACHER)
+    second = spec(Distill(Teacher(first, seed=4), 2.0), TEACHER)
+    members = [member("kd", spec(Distill(Teacher(second), 2.0))), member("alone", spec(smooth(0.0)))]
+    _, _, provenance = made(artifact("compare_table", members, kind="table"), layout)
+    assert provenance["teachers"] == {run_id(first): [4], run_id(second): [0, 1, 2]}
+
+
 def test_smoothing_curves(layout: Layout) -> None:
     art = fig5(layout)
     rows, plotted, provenance = made(art, layout)
@@ -154,6 +163,7 @@ def test_smoothing_curves(layout: Layout) -> None:
     assert not rows.duplicated().any()
     assert set(rows[rows["metric"] == "top1"]["checkpoint"]) == {"last", "best"}
     assert provenance["missing"] == {}
+    assert provenance["teachers"] == {run_id(m.run): [0, 1, 2] for m in art.family("teachers")}
     assert len(provenance["inputs"]) == 13 * 3 + 3 * 3 + 2
     assert provenance["face"][-1] == f"{art.notes[0]}; recipes of this scale."
     assert "n = 3 seeds" in provenance["face"][0]

@@ -18,7 +18,8 @@ from softlabels.files import sha256
 from softlabels.grid.config import read_yaml
 from softlabels.grid.expand import load_plan
 from softlabels.grid.files import artifact_dict, digest
-from softlabels.grid.plan import Artifact, Jobs, Member, Probe
+from softlabels.grid.plan import Artifact, Jobs, Member
+from softlabels.grid.probes import Probe
 from softlabels.grid.recipe import Optimiser, Recipe
 from softlabels.grid.spec import DatasetSpec, Distill, Hard, LogitMatch, ModelSpec, RunSpec, Teacher
 

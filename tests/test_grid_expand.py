@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ import pytest
 import yaml
 
 from softlabels.errors import SpecError
-from softlabels.grid import plan as plan_module
+from softlabels.grid import probes
 from softlabels.grid import recipe as r
 from softlabels.grid import spec as s
 from softlabels.grid import translation as t
@@ -173,17 +174,16 @@ def test_the_demo_needs_only_embedded_data() -> None:
     assert {run.dataset.name for run in plan.runs.values()} == {"digits", "glyphs", "sentences"}
 
 
-def test_a_scale_names_nothing_that_no_grid_has() -> None:
-    grids = [read_yaml(path) for path in (ROOT / "workflow" / "grids").glob("*.yaml")]
+def test_a_scale_is_named_as_its_file() -> None:
     for path in (ROOT / "workflow" / "scales").glob("*.yaml"):
-        scale = read_yaml(path)
-        for section, names in (scale.get("substitute") or {}).items():
-            known = {name for grid in grids for name in grid[section]}
-            assert {name.rsplit("/", 1)[-1] for name in names} <= known
-        known = {f"{grid['paper']}.{name}" for grid in grids for name in grid["artifacts"]}
-        assert set(scale.get("artifacts") or {}) <= known
-        assert set(scale.get("thin") or {}) <= {grid["paper"] for grid in grids}
-        assert scale["scale"] == path.stem
+        assert read_yaml(path)["scale"] == path.stem
+
+
+def test_every_variant_is_in_the_register() -> None:
+    register = re.findall(r"^\| ([CM]-[A-Z]+) \|", (ROOT / "docs" / "conventions.md").read_text(), re.MULTILINE)
+    for path in (ROOT / "workflow" / "grids").glob("*.yaml"):
+        for name, artifact in read_yaml(path)["artifacts"].items():
+            assert set(artifact.get("variants", ())) <= set(register), f"{path.stem}.{name}"
 
 
 def test_the_audit_side_imports_no_torch() -> None:
@@ -263,6 +263,16 @@ def test_editing_one_alpha_changes_only_what_it_must() -> None:
     assert all("ls0.2" in name for name in gone)
 
 
+def test_imagenets_constants_are_refused_for_grey_pictures() -> None:
+    grid = own_grid()
+    grid["recipes"]["my_recipe"]["normalise"] = "imagenet"
+    assert all(run.recipe.normalise == "imagenet" for run in plan_of(grid).runs.values())
+    for dataset in ({"name": "digits"}, {"name": "mnist"}):
+        grid["datasets"]["my_pictures"] = dataset
+        with pytest.raises(SpecError, match=rf"recipe.normalise: imagenet .* {dataset['name']}'s are not"):
+            plan_of(grid)
+
+
 def targets_of(grid: dict[str, Any]) -> dict[str, Any]:
     """The targets of the students of the example."""
     found: dict[str, Any] = grid["families"]["my_students"]["run"]["targets"]
@@ -303,7 +313,7 @@ BAD: list[tuple[Change, str]] = [
     (lambda g: g["datasets"]["my_pictures"].pop("num_classes"), r"num_classes is needed"),
     (lambda g: g["families"]["my_students"]["run"].update(dataset="other"), r"run\.dataset: 'other' is not among"),
     (lambda g: g["artifacts"]["distillation"].update(families=["x"]), r"distillation\.families: 'x' is not among"),
-    (lambda g: g["artifacts"]["distillation"].update(probes={"x": {}}), r"probes\.x"),
+    (lambda g: g["artifacts"]["distillation"].update(probes={"x": {}}), r"distillation\.probes: 'x' is not among"),
     (lambda g: g["artifacts"]["distillation"]["probes"]["my_teachers"].update(split="all"), r"probes\.my_teachers"),
     (lambda g: g["artifacts"]["distillation"]["probes"]["my_teachers"].update(classes=[10]), r"classes 0 to 9"),
     (
@@ -311,6 +321,16 @@ BAD: list[tuple[Change, str]] = [
         r"keeps no milestones",
     ),
     (lambda g: g["artifacts"]["distillation"].update(seeds={"my_teachers": 1}), r"no seeds for the family my_baseline"),
+    (
+        lambda g: g["artifacts"]["distillation"].update(seeds=dict.fromkeys(g["families"], 1) | {"my_teacher": 1}),
+        r"distillation\.seeds: 'my_teacher' is not among the families of the artifact; the nearest is 'my_teachers'",
+    ),
+    (
+        lambda g: g["artifacts"]["distillation"].update(
+            kind="table", draw="compare_table", probes={}, options={"compare_with": "distilation"}
+        ),
+        r"options\.compare_with: 'distilation' is not among the artifacts of own; the nearest is 'distillation'",
+    ),
     (lambda g: g["recipes"].update(my_recipe={"base": "b"}, b={"base": "my_recipe"}), r"my_recipe ← b ← my_recipe"),
 ]  # fmt: skip
 
@@ -353,16 +373,16 @@ def test_a_bad_configuration_is_one_sentence(changes: dict[str, Any], sentence: 
 
 
 @pytest.fixture
-def workflow(tmp_path: Path) -> Callable[[dict[str, Any]], Plan]:
+def workflow(tmp_path: Path) -> Callable[..., Plan]:
     """Plans of the demo scale with some of its keys replaced."""
     (tmp_path / "workflow" / "scales").mkdir(parents=True)
     for folder in ("grids", "schemas"):
         (tmp_path / "workflow" / folder).symlink_to(ROOT / "workflow" / folder)
 
-    def plan(changes: dict[str, Any]) -> Plan:
+    def plan(changes: dict[str, Any], **of_config: Any) -> Plan:
         scale = read_yaml(ROOT / "workflow" / "scales" / "demo.yaml") | changes
         (tmp_path / "workflow" / "scales" / "demo.yaml").write_text(yaml.safe_dump(scale))
-        return load_plan(config(), tmp_path)
+        return load_plan(config(**of_config), tmp_path)
 
     return plan
 
@@ -376,12 +396,49 @@ def workflow(tmp_path: Path) -> Callable[[dict[str, Any]], Plan]:
         ({"teachers": {"alpha": [0]}}, r"no teacher teachers\(alpha=0.15\).*thinned by .*demo.yaml"),
     ],
 )
-def test_bad_thinning(workflow: Callable[[dict[str, Any]], Plan], thin: dict[str, Any], sentence: str) -> None:
+def test_bad_thinning(workflow: Callable[..., Plan], thin: dict[str, Any], sentence: str) -> None:
     with pytest.raises(SpecError, match=sentence):
         workflow({"thin": {"muller2019": thin}})
 
 
-def test_a_scales_recipe_builds_on_the_published_one(workflow: Callable[[dict[str, Any]], Plan]) -> None:
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"substitute": {"datasets": {"cifar": {"name": "digits"}}}}, r"substitute\.datasets: 'cifar' is .*'cifar10'$"),
+        ({"substitute": {"models": {"alex": {"name": "mlp"}}}}, r"substitute\.models: 'alex' is .*'alexnet'$"),
+        (
+            {"substitute": {"models": {"cifar1000/resnet56": {"name": "mlp"}}}},
+            r"substitute\.models: 'cifar1000/resnet56' is .*'cifar100/resnet56'$",
+        ),
+        (
+            {"substitute": {"recipes": {"iwslt_teachers": {"base": "iwslt_teacher"}}}},
+            r"substitute\.recipes: 'iwslt_teachers' is .*'iwslt_teacher'$",
+        ),
+        ({"thin": {"muller19": {"teachers": {"alpha": [0]}}}}, r"thin: 'muller19' is .*'muller2019'$"),
+        ({"thin": {"muller2019": {"techers": {"alpha": [0]}}}}, r"thin\.muller2019: 'techers' is .*'teachers'$"),
+        ({"artifacts": {"ablations.truncate": {"seeds": 1}}}, r"artifacts: 'ablations.truncate' is .*'ablations.trunc"),
+        (
+            {"artifacts": {"ablations.truncation": {"seeds": {"techers": 1}}}},
+            r"artifacts\.ablations\.truncation\.seeds: 'techers' is .*'teachers'$",
+        ),
+        (
+            {"artifacts": {"ablations.truncation": {"seeds": {"teachers": 1}}}},
+            r"artifacts\.ablations\.truncation\.seeds gives no seeds for the family of_all_logits$",
+        ),
+        (
+            {"artifacts": {"ablations.truncation": {"probes": {"techers": {"what": "translations"}}}}},
+            r"artifacts\.ablations\.truncation\.probes: 'techers' is .*'teachers'$",
+        ),
+    ],
+)
+def test_a_scale_that_names_what_no_grid_has(
+    workflow: Callable[..., Plan], changes: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(SpecError, match=f"^workflow/scales/demo.yaml: {sentence}"):
+        workflow(changes, papers=["ablations"])
+
+
+def test_a_scales_recipe_builds_on_the_published_one(workflow: Callable[..., Plan]) -> None:
     short = {"recipes": {"resnet56_cifar100": {"base": "resnet56_cifar100", "epochs": 2}}}
     plan = workflow({"substitute": short, "thin": {}})
     runs = [m.run for m in plan.artifacts["muller2019.fig5"].family("teachers")]
@@ -452,9 +509,9 @@ def _schema(name: str) -> Any:
         ("smooth", s.Smooth, set()),
         ("distill", s.Distill, set()),
         ("logit_match", s.LogitMatch, set()),
-        ("image_probe", plan_module.Probe, set()),
-        ("translations_probe", plan_module.Translations, set()),
-        ("tokens_probe", plan_module.Tokens, set()),
+        ("image_probe", probes.Probe, set()),
+        ("translations_probe", probes.Translations, set()),
+        ("tokens_probe", probes.Tokens, set()),
     ],
 )
 def test_the_schema_has_the_fields_and_choices_of_the_specs(path: str, cls: Any, extra: set[str]) -> None:

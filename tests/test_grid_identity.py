@@ -12,8 +12,18 @@ from softlabels.errors import SpecError
 from softlabels.grid import identity
 from softlabels.grid import recipe as r
 from softlabels.grid import spec as s
-from softlabels.grid.identity import CacheNeed, needed_cache, probe_id, read_spec, run_id, spec_digest, write_spec_files
-from softlabels.grid.plan import Plan, Probe
+from softlabels.grid.identity import (
+    CacheNeed,
+    dataset_id,
+    needed_cache,
+    probe_id,
+    read_spec,
+    run_id,
+    spec_digest,
+    write_spec_files,
+)
+from softlabels.grid.plan import Plan
+from softlabels.grid.probes import Probe
 
 RECIPE = r.Recipe(batch_size=128, optimiser=r.Optimiser(lr=0.1), steps=1000, augment=r.Augment(pad=4, flip=True))
 TEACHER = s.RunSpec(s.DatasetSpec("cifar10"), s.ModelSpec("resnet56"), s.Smooth(0.15), RECIPE)
@@ -166,6 +176,18 @@ def test_an_image_folder_must_say_its_size_for_a_cache() -> None:
     with pytest.raises(SpecError, match="train_size"):
         needed_cache(run)
     assert run_id(run).startswith("pictures.mlp.kd-T2-mlp-hard.")
+
+
+def test_folders_of_one_name_without_a_sha256_are_other_runs_data_and_caches() -> None:
+    def taught(path: str, **declared: str) -> s.RunSpec:
+        folder = s.DatasetSpec("folder", path=path, num_classes=3, image_size=32, train_size=99, **declared)
+        teacher = s.Teacher(s.RunSpec(folder, s.ModelSpec("mlp"), s.Hard(), RECIPE))
+        return s.RunSpec(folder, s.ModelSpec("mlp"), s.Distill(teacher, 2.0), RECIPE)
+
+    one, other = taught("data/v1/birds"), taught("data/v2/birds")
+    for name in (run_id, spec_digest, lambda run: dataset_id(run.dataset), lambda run: need(run).id):
+        assert name(one) != name(other)
+    assert run_id(taught("data/v1/birds", sha256="ab" * 32)) == run_id(taught("data/v2/birds", sha256="ab" * 32))
 
 
 def test_probes_have_names_of_their_own() -> None:

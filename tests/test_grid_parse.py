@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from softlabels.errors import SpecError
 from softlabels.grid import recipe as r
 from softlabels.grid import spec as s
+from softlabels.grid import translation as t
 from softlabels.grid.parse import from_dict
 
+TEXT = {"max_tokens": 9, "lr": 1, "warmup_updates": 1, "updates": 9}
 fractions = st.floats(0, 0.99, allow_nan=False)
 positive = st.floats(1e-6, 1e6, allow_nan=False)
 counts = st.integers(1, 10**6)
@@ -91,6 +93,17 @@ def test_from_dict_is_the_inverse_of_to_dict(run: s.RunSpec) -> None:
     assert from_dict(s.RunSpec, through_json, "here:") == run
 
 
+def test_an_option_that_is_a_list_of_pairs_keeps_them_all() -> None:
+    model = s.ModelSpec("my_nets:small", (("stages", (("conv", 8), ("conv", 16))),))
+    assert s.to_dict(model)["options"] == {"stages": [["conv", 8], ["conv", 16]]}
+    assert from_dict(s.ModelSpec, s.to_dict(model), "x:") == model
+
+
+def test_an_option_given_twice_is_refused() -> None:
+    with pytest.raises(SpecError, match=r"model\.options: width is given twice"):
+        s.ModelSpec("my_nets:small", (("width", 8), ("width", 16)))
+
+
 def test_a_number_is_whole_where_the_field_is_whole() -> None:
     assert from_dict(s.DatasetSpec, {"name": "digits", "holdout": 100}, "x:").holdout == 100
     assert type(from_dict(s.DatasetSpec, {"name": "digits", "holdout": 100}, "x:").holdout) is int
@@ -111,6 +124,18 @@ def test_a_number_is_whole_where_the_field_is_whole() -> None:
         (r.Optimiser, {"lr": 1, "name": "adamw"}, ["a.name must be 'sgd' or 'adam'"]),
         (r.Optimiser, {"lr": 1, "groups": [{"parameters": 3}]}, ["a.groups[0].parameters must be a text"]),
         (r.Optimiser, {"lr": 1, "betas": [0.9]}, ["a.betas must be a list of 2 values"]),
+        (r.Optimiser, {"lr": 1, "name": "adam", "betas": [1.5, 0.9]}, ["optimiser.betas must lie in [0, 1)"]),
+        (r.Optimiser, {"lr": 1, "momentum": 0.9, "dampening": 1.5}, ["optimiser.dampening must lie in [0, 1)"]),
+        (r.Optimiser, {"lr": 1, "eps": 1e-7}, ["optimiser.eps has no effect with sgd"]),
+        (r.Optimiser, {"lr": 1, "name": "adam", "eps": 0}, ["optimiser.eps must be > 0"]),
+        (r.ParameterGroup, {"parameters": "^fc", "weight_decay": -3}, ["groups.weight_decay must be ≥ 0"]),
+        (r.Schedule, {"kind": "steps", "boundaries": [0.5], "factor": 0}, ["schedule.factor must be > 0, not 0"]),
+        (r.Schedule, {"kind": "steps", "boundaries": [0.5], "factor": -1}, ["schedule.factor must be > 0, not -1"]),
+        (r.Schedule, {"kind": "exponential", "factor": 0.9, "every": 0}, ["schedule.every", "(0, 1)"]),
+        (r.Schedule, {"kind": "exponential", "factor": 0.9, "every": 1}, ["schedule.every", "(0, 1)"]),
+        (r.Recipe, {"batch_size": 8, "steps": 9, "optimiser": {"lr": 1}, "milestones": [-5]}, ["recipe.milestones"]),
+        (t.TranslationRecipe, TEXT | {"betas": [0.9, 1]}, ["recipe.betas must lie in [0, 1)"]),
+        (t.TranslationRecipe, TEXT | {"eps": 0}, ["recipe.eps must be > 0"]),
         (r.Recipe, {"batch_size": 8.5, "optimiser": {"lr": 1}}, ["a.batch_size must be a whole number"]),
         (r.Augment, {"crop": "all"}, ["a.crop must be a whole number or null"]),
         (s.ModelSpec, {"name": "mlp", "options": [1]}, ["a.options must be a mapping"]),

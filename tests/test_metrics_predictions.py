@@ -1,10 +1,9 @@
-"""Accuracy, likelihood, calibration, γ and entropy: closed forms, properties, other libraries' values."""
+"""Accuracy, likelihood, calibration: closed forms, properties, other libraries' values."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-import scipy.stats
 import sklearn.metrics
 import torch
 from hypothesis import given
@@ -13,8 +12,8 @@ from hypothesis.extra.numpy import arrays
 
 from softlabels.errors import DataError, SpecError
 from softlabels.metrics.calibration import GRID, ece, fit_temperature, reliability
-from softlabels.metrics.classification import error, nll, top_k_accuracy
-from softlabels.metrics.soft_targets import entropy, gamma, softmax
+from softlabels.metrics.classification import class_accuracy, error, nll, top_k_accuracy
+from softlabels.metrics.soft_targets import gamma, softmax
 from softlabels.models import _torchvision
 
 K = 12
@@ -61,6 +60,21 @@ def test_nll_is_that_of_sklearn_and_of_cross_entropy(sample):
 
 def test_nll_of_a_certain_mistake_is_finite():
     assert nll([[1e4, 0.0]], [1]) == pytest.approx(1e4)
+
+
+def test_accuracy_of_classes(sample):
+    logits, labels = np.eye(4)[[0, 0, 1, 2, 2, 2]], np.array([0, 0, 0, 2, 2, 3])
+    table = class_accuracy(logits, labels, {"ship": 2, "cat": 0, "dog": 3})
+    assert table["class"].tolist() == ["ship", "cat", "dog"]
+    assert table["count"].tolist() == [2, 3, 1]
+    assert table["top1"].tolist() == pytest.approx([100, 200 / 3, 0])
+    with pytest.raises(DataError, match="no image of class frog"):
+        class_accuracy(logits, labels, {"cat": 0, "frog": 1})
+    logits, labels = sample
+    table = class_accuracy(logits, labels, {str(k): k for k in range(K)})
+    recall = sklearn.metrics.recall_score(labels, logits.argmax(1), average=None)
+    assert table["top1"].tolist() == pytest.approx(100 * recall)
+    assert np.average(table["top1"], weights=table["count"]) == pytest.approx(top_k_accuracy(logits, labels))
 
 
 @pytest.mark.parametrize(
@@ -158,41 +172,3 @@ def test_ece_temperature_is_the_best_of_the_grid(sample):
 
 def test_of_equal_temperatures_the_one_closest_to_1_is_taken():
     assert fit_temperature(np.zeros((8, 4)), np.arange(8) % 4, "ece") == 1.0
-
-
-# ---------------------------------------------------------------- soft targets
-
-
-@given(st.integers(2, 300), st.floats(0.001, 0.95), st.integers(0, 2**16))
-def test_gamma_of_smoothed_targets_is_alpha(num_classes, alpha, seed):
-    labels = np.random.default_rng(seed).integers(num_classes, size=5)
-    smoothed = np.full((5, num_classes), alpha / num_classes)
-    smoothed[np.arange(5), labels] += 1 - alpha
-    assert gamma(np.log(smoothed), labels) == pytest.approx(alpha, rel=1e-9)
-
-
-@given(logits_of_few, labels_of_few, temperatures)
-def test_gamma_is_the_wrong_mass(logits, labels, temperature):
-    wrong = softmax(logits, temperature) * (np.arange(4) != labels[:, None])
-    assert gamma(logits, labels, temperature) == pytest.approx(wrong.sum(1).mean() * 4 / 3, rel=1e-9, abs=1e-15)
-
-
-def test_gamma_of_a_confident_teacher_is_not_lost_in_rounding():
-    assert gamma([[50.0, 0.0]], [0]) == pytest.approx(2 * np.exp(-50.0), abs=0)
-
-
-@given(logits_of_few, temperatures)
-def test_entropy_is_that_of_scipy_and_at_most_log_k(logits, temperature):
-    value = entropy(logits, temperature)
-    expected = scipy.stats.entropy(softmax(logits, temperature), axis=1).mean()
-    assert value == pytest.approx(expected, abs=1e-12)
-    assert -1e-12 <= value <= np.log(4) + 1e-12
-
-
-@given(logits_of_few, temperatures, st.floats(1.01, 4))
-def test_a_higher_temperature_softens(logits, temperature, factor):
-    assert entropy(logits, temperature * factor) >= entropy(logits, temperature) - 1e-12
-
-
-def test_entropy_of_certain_targets_is_0():
-    assert entropy([[1e4, 0.0, 0.0]]) == 0

@@ -14,6 +14,7 @@ from sklearn.decomposition import PCA
 from softlabels.errors import DataError, SpecError
 from softlabels.metrics.geometry import (
     affine_plane,
+    class_centroids,
     span_pca,
     template_plane,
     triangle_regularity,
@@ -127,32 +128,80 @@ def test_the_origin_of_the_affine_plane_is_that_of_the_augmented_activations():
     assert plane(2 * features) == pytest.approx(2 * plane(features))
 
 
-def test_span_pca_is_sklearns_pca_within_the_span():
-    weight, bias, features = layer()
-    span = span_pca(weight, bias, (1, 3, 5), features)
-    templates = np.column_stack([weight, bias])[[1, 3, 5]]
-    basis = np.linalg.qr(templates.T)[0]
-    expected = PCA(2).fit_transform(np.column_stack([features, np.ones(40)]) @ basis)
-    signs = np.sign((expected * span(features)).sum(axis=0))
-    assert span(features) == pytest.approx(expected * signs)
-    assert span(features).mean(axis=0) == pytest.approx([0, 0])
+def of_three(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """40 activations of classes 1, 3, 5, not equally many."""
+    return layer(seed)[2], np.random.default_rng(seed).permutation(np.repeat([1, 3, 5], [20, 12, 8]))
+
+
+def test_span_pca_is_sklearns_pca_of_activations_and_centroids_within_the_span():
+    weight, bias, _ = layer()
+    features, labels = of_three()
+    span = span_pca(weight, bias, (1, 3, 5), features, labels)
+    basis = np.linalg.qr(np.column_stack([weight, bias])[[1, 3, 5]].T)[0]
+    inside = np.column_stack([features, np.ones(40)]) @ basis
+    centroids = np.stack([inside[labels == k].mean(axis=0) for k in (1, 3, 5)])
+    pca = PCA(2).fit(np.concatenate([inside, centroids]))
+    signs = np.sign((pca.transform(inside) * span(features)).sum(axis=0))
+    assert span(features) == pytest.approx(signs * pca.transform(inside))
+    assert span(class_centroids(features, labels, (1, 3, 5))) == pytest.approx(signs * pca.transform(centroids))
     assert span.basis.T @ span.basis == pytest.approx(np.eye(2))
     # What was fitted on training examples is applied unchanged to others.
     assert span(features[:3]) == pytest.approx(span(features)[:3])
+    # Centroids take part in the fit: the mean of activations alone is not the origin.
+    assert np.abs(span(features).mean(axis=0)).max() > 1e-3
+
+
+def test_a_template_of_the_span_has_its_own_bias():
+    """The released code takes the first three biases, whatever the classes (X-34)."""
+    weight, bias, _ = layer()
+    features, labels = of_three()
+    swapped = bias.copy()
+    swapped[[0, 2]] = bias[[2, 0]] + 7  # of no chosen class
+    same = span_pca(weight, swapped, (1, 3, 5), features, labels)
+    assert same(features) == pytest.approx(span_pca(weight, bias, (1, 3, 5), features, labels)(features))
+
+
+def test_points_in_a_plane_of_the_span_keep_their_distances():
+    """Templates along three axes, activations in the plane of two: the projection is a rotation of it."""
+    rng = np.random.default_rng(0)
+    features = np.column_stack([rng.normal(size=(30, 2)) * [3, 1], np.zeros((30, 2))])
+    labels = np.arange(30) % 3
+    plane = span_pca(np.eye(4), np.zeros(4), (0, 1, 2), features, labels)
+    for a, b in itertools.combinations(range(30), 2):
+        in_plane = np.linalg.norm(plane(features)[a] - plane(features)[b])
+        assert in_plane == pytest.approx(np.linalg.norm(features[a] - features[b]))
+
+
+def test_a_span_of_more_classes_holds_their_activations():
+    weight, bias, features = layer()
+    labels = np.arange(40) % 6
+    span = span_pca(weight, bias, range(6), features, labels)
+    assert span.templates.shape == (6, 2)
+    templates = np.column_stack([weight, bias])
+    assert np.linalg.matrix_rank(np.column_stack([templates.T, span.basis]), tol=1e-9) == 6
+
+
+def test_class_centroids():
+    x, y = np.array([[0.0, 2.0], [4.0, 0.0], [2.0, 4.0]]), np.array([7, 5, 7])
+    assert class_centroids(x, y, (5, 7)).tolist() == [[4, 0], [1, 3]]
+    with pytest.raises(DataError, match="class 6 has no images"):
+        class_centroids(x, y, (5, 6))
+    with pytest.raises(DataError, match=r"labels \[M\]"):
+        class_centroids(x, y[:2], (5,))
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_the_signs_of_span_pca_are_fixed(seed):
-    weight, bias, features = layer(seed)
+    weight, bias, _ = layer(seed)
     templates = np.column_stack([weight, bias])[[1, 3, 5]]
     q, r = np.linalg.qr(templates.T)
-    components = (q * np.sign(np.diagonal(r))).T @ span_pca(weight, bias, (1, 3, 5), features).basis
+    components = (q * np.sign(np.diagonal(r))).T @ span_pca(weight, bias, (1, 3, 5), *of_three(seed)).basis
     assert (components.max(axis=0) == np.abs(components).max(axis=0)).all()
 
 
 def test_the_two_planes_agree_on_no_more_than_the_span():
-    weight, bias, features = layer()
-    affine, span = affine_plane(weight, bias, (0, 1, 2)), span_pca(weight, bias, (0, 1, 2), features)
+    weight, bias, _ = layer()
+    affine, span = affine_plane(weight, bias, (1, 3, 5)), span_pca(weight, bias, (1, 3, 5), *of_three())
     assert np.abs(affine.basis.T @ span.basis).max() < 1  # another plane of the same three dimensions
     joint = np.column_stack([affine.basis, span.basis])
     assert np.linalg.matrix_rank(joint, tol=1e-9) == 3
@@ -164,7 +213,9 @@ def test_degenerate_planes_are_errors():
     with pytest.raises(DataError, match="span no plane"):
         affine_plane(weight, bias, (0, 1, 2))
     with pytest.raises(DataError, match="span no plane"):
-        span_pca(weight, bias, (0, 1, 2), features)
+        span_pca(weight, bias, (0, 1, 2), features, np.arange(40) % 3)
+    with pytest.raises(DataError, match="three different classes"):
+        affine_plane(weight, bias, (0, 1, 3, 4))
     for classes in [(0, 1), (0, 1, 1), (0, 1, 6), (0, 1, -1)]:
         with pytest.raises(DataError, match="three different classes"):
             affine_plane(weight, bias, classes)
@@ -172,8 +223,12 @@ def test_degenerate_planes_are_errors():
         affine_plane(weight, bias, (0, 1, 3))(features[:, :8])
     with pytest.raises(DataError, match="last layer"):
         affine_plane(weight, bias[:5], (0, 1, 3))
-    with pytest.raises(DataError, match="at least 3"):
-        span_pca(weight, bias, (0, 1, 3), features[:2])
+    with pytest.raises(DataError, match="NaN"):
+        affine_plane(weight, bias, (0, 1, 3))(np.full((1, 9), np.nan))
+    with pytest.raises(DataError, match="images of 5 too"):
+        span_pca(weight, bias, (1, 3, 4), *of_three())
+    with pytest.raises(DataError, match="class 0 has no images"):
+        span_pca(weight, bias, (0, 1, 3, 5), *of_three())
 
 
 # ---------------------------------------------------------------- spread and regularity

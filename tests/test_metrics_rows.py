@@ -144,10 +144,10 @@ def test_what_a_scale_replaced_is_said_and_can_be_taken_back():
     row = columns(run, names)
     assert (row["dataset"], row["teacher"], row["student"]) == ("mnist", "fc_2x1200", "fc_2x800")
     assert row["stands_for"] == "dataset=cifar10;teacher=resnet56;student=alexnet"
-    back = published_key({**row, "split": "val", "metric": "top1"})
+    back = published_key({**row, "split": "val", "metric": "top1", "target_class": ""})
     assert tuple(back) == KEY
     assert {name: back[name] for name in names} == names
-    untouched = set(KEY) - set(names) - {"split", "metric"}
+    untouched = set(KEY) - set(names) - {"split", "metric", "target_class"}
     assert {name: back[name] for name in untouched} == {name: row[name] for name in untouched}
     partly = columns(run, {"dataset": "mnist", "student": "alexnet", "teacher": "fc_2x1200"})
     assert partly["stands_for"] == "student=alexnet"
@@ -177,7 +177,7 @@ def test_top5_is_left_out_where_it_says_nothing():
 
 
 def rows_of(run: RunSpec) -> list[dict[str, object]]:
-    base = {**columns(run, {"dataset": "cifar10"}), "seed": 3}
+    base = {**columns(run, {"dataset": "cifar10"}), "seed": 3, "target_class": ""}
     measured = standard_rows({"test/last": np.eye(4)}, {"test": np.arange(4)})
     return [{**base, "split": s, "checkpoint": c, "metric": m, "value": v} for s, c, m, v in measured]
 

@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from softlabels.errors import SoftlabelsError
 from softlabels.grid.plan import Artifact, Member
 from softlabels.grid.recipe import Optimiser, Recipe
 from softlabels.grid.spec import DatasetSpec, Hard, ModelSpec, RunSpec, TranslationSpec
 from softlabels.grid.translation import CorpusSpec, TranslationRecipe
 from softlabels.metrics.rows import COLUMNS
-from softlabels.papers.published import all_published, compare, printed_table, published
+from softlabels.papers.published import JOIN, all_published, compare, printed_table, published
 
 TRANSLATION = TranslationSpec(
     CorpusSpec("wmt_en_de"),
@@ -37,8 +38,9 @@ def row(value: float, seed: int, checkpoint: str = "last", **changes: object) ->
     return {
         "paper": "muller2019", "artifact": "table2", "dataset": "digits", "task": "image", "method": "ce",
         "teacher": "", "student": "mlp", "teacher_alpha": "", "student_alpha": "0.0", "kd_temperature": "",
-        "kd_beta": "", "split": "val", "metric": "top1", "value": value, "run_id": "digits.mlp.hard.00000000",
-        "seed": seed, "checkpoint": checkpoint, "scale": "demo", "stands_for": "dataset=cifar10;student=alexnet",
+        "kd_beta": "", "split": "val", "metric": "top1", "target_class": "", "value": value,
+        "run_id": "digits.mlp.hard.00000000", "seed": seed, "checkpoint": checkpoint, "scale": "demo",
+        "stands_for": "dataset=cifar10;student=alexnet",
         **changes,
     }  # fmt: skip
 
@@ -134,6 +136,35 @@ def test_another_reading_of_a_metric_stands_beside_the_printed_one() -> None:
     compared = compare(frame(*ours), artifact("table3"), variants={"ece_min_ece": "ece"})
     found = compared[compared["n"] > 0].set_index("metric")["published"]
     assert found.to_dict() == {"ece": 0.021, "ece_min_ece": 0.021}
+
+
+def test_a_number_of_one_class_stands_beside_that_class_alone() -> None:
+    settings = {
+        "paper": "chandrasegaran2022", "artifact": "table3", "dataset": "imagenet", "stands_for": "", "split": "train",
+        "metric": "eta_similar", "method": "kd", "teacher": "resnet50", "teacher_alpha": "0.1", "student": "resnet18",
+        "student_alpha": "", "kd_temperature": "3",
+    }  # fmt: skip
+    ours = [row(v, 0, target_class=name, **settings) for v, name in ((-1.0, "curly-coated_retriever"), (-2.0, ""))]
+    member = Member("students", (), RUN, (0,), (("dataset", "imagenet"), ("student", "resnet18")))
+    asked = Artifact("chandrasegaran2022.table3", "", "table", "compare_table", (member,), (), {}, ())
+    found = compare(frame(*ours), asked)
+    found = found[found["n"] > 0]
+    assert found[["target_class", "mean"]].values.tolist() == [["", -2.0], ["curly-coated_retriever", -1.0]]
+    assert found["published"].tolist()[1] == -0.578
+    assert np.isnan(found["published"].tolist()[0])
+
+
+def test_every_published_key_that_is_compared_names_one_number() -> None:
+    table = all_published()
+    twice = table[table.duplicated(["paper", "artifact", *JOIN, "value"], keep="first")]
+    distinct = table.drop(twice.index)
+    several = distinct[distinct.duplicated(["paper", "artifact", *JOIN], keep=False)]
+    # Rows whose temperature is lost in print, and a survey that nothing of ours is compared with.
+    assert set(several["artifact"]) == {"tableH1", "table1"}
+    member = Member("teachers", (), RUN, (0,), (("dataset", "cub200_2011"), ("student", "resnet50")))
+    asked = Artifact("chandrasegaran2022.tableH1", "", "table", "compare_table", (member,), (), {}, ())
+    with pytest.raises(SoftlabelsError, match="tableH1 has several numbers for dataset cub200_2011, method ce"):
+        compare(frame(), asked)
 
 
 def test_a_number_printed_of_both_networks_stands_beside_each() -> None:

@@ -68,6 +68,21 @@ def test_packs_of_the_paper_take_an_hour_and_imagenet_one_seed(tmp_path: Path) -
     }
 
 
+@pytest.mark.parametrize("scale", ["demo", "paper"])
+def test_a_probe_that_artifacts_ask_of_different_seeds_is_made_once(tmp_path: Path, scale: str) -> None:
+    plan = load_plan(read_yaml(ROOT / "config.yaml") | {"scale": scale, "variants": True}, ROOT)
+    outputs = [path for pack in every_pack(plan, tmp_path) for path in pack.outputs]
+    assert len(outputs) == len(set(outputs))
+    of_one_seed = {
+        f"own.{name}": dataclasses.replace(
+            artifact, members=tuple(dataclasses.replace(m, seeds=m.seeds[:1]) for m in artifact.members)
+        )
+        for name, artifact in plan.artifacts.items()
+    }
+    more = dataclasses.replace(plan, artifacts=of_one_seed | dict(plan.artifacts))
+    assert sorted(path for pack in every_pack(more, tmp_path) for path in pack.outputs) == sorted(outputs)
+
+
 def test_one_figure_of_the_paper_trains_nothing_for_another(tmp_path: Path) -> None:
     plan = plan_of("paper")
     for artifact in plan.artifacts.values():

@@ -129,6 +129,18 @@ def test_gradient_smoothing_is_momentum_with_dampening(digits: Data, tmp_path: P
             torch.testing.assert_close(parameter.detach(), before[name] - rate * v[name])
 
 
+def test_adams_epsilon_is_that_of_the_recipe(digits: Data, tmp_path: Path) -> None:
+    """With all of ε in the divisor Adam is SGD at the rate lr / ε."""
+    one_step: dict[str, Any] = {
+        "steps": 1, "clip_norm": None, "ema": None, "schedule": Schedule(), "milestone_every": None,
+    }  # fmt: skip
+    adam = changed(**one_step, optimiser=Optimiser(lr=100.0, name="adam", eps=1000.0))
+    sgd = changed(**one_step, optimiser=Optimiser(lr=0.1))
+    ours, theirs = trainer(digits, tmp_path / "a", adam).run(), trainer(digits, tmp_path / "b", sgd).run()
+    for name, weight in ours.last.items():
+        torch.testing.assert_close(weight, theirs.last[name], rtol=1e-3, atol=1e-6)
+
+
 def test_best_is_the_later_of_equals(digits: Data, tmp_path: Path) -> None:
     result = trainer(digits, tmp_path).run()
     top = max(row["val_top1"] for row in result.history)

@@ -1,5 +1,6 @@
 """The lock on numerical code."""
 
+import inspect
 import json
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from softlabels import versions
 from softlabels.errors import SpecError
+from softlabels.grid.probes import Probe, Tokens, Translations
 
 CODE = '"""Doc."""\nX: int = 1\n"""What X is."""\n\ndef f(x):\n    """Doc."""\n    return x + 1  # why\n'
 
@@ -38,6 +40,13 @@ def test_every_stage_has_files_and_a_version() -> None:
     for stage in versions.stages():
         assert versions.files_of(stage)
         assert versions.code_version(stage) >= 1
+
+
+@pytest.mark.parametrize(
+    ("cls", "stage"), [(Probe, "training"), (Tokens, "translation"), (Translations, "translation")]
+)
+def test_defaults_that_the_name_of_an_answer_leaves_out_are_locked(cls: type, stage: str) -> None:
+    assert Path(inspect.getfile(cls)) in versions.files_of(stage)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from softlabels.errors import SpecError
 class Layout:
     """Paths below `results/<scale>` (root) and the prepared data beside it.
 
-    `store/` is the truth (content-addressed, never a declared output); `runs/` and `cache/` are
-    published from it by hard link.
+    `store/` is the truth (content-addressed, never a declared output); `runs/` and `probes/` are
+    published from it by hard link. `cache/` is content-addressed itself; its manifests alone are declared.
     """
 
     root: Path
@@ -44,7 +44,7 @@ class Layout:
         return self.root / "runs" / run / f"seed{seed}"
 
     def cache(self, cache: str, seed: int | str) -> Path:
-        """Published cache: `manifest.json` and shards."""
+        """A cache: `manifest.json` and shards."""
         return self.root / "cache" / cache / f"seed{seed}"
 
     def probe(self, run: str, seed: int, probe: str) -> Path:

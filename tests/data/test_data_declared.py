@@ -62,6 +62,8 @@ def test_identity_says_what_the_data_are_not_where():
     there = DatasetSpec(**FOLDER | {"path": "elsewhere"}, sha256="ab")
     assert identity_of(here) == identity_of(there)
     assert identity_of(here) != identity_of(DatasetSpec(**FOLDER, sha256="cd"))
+    # Nobody has said what these are: folders of one name may hold other pictures.
+    assert identity_of(DatasetSpec(**FOLDER)) != identity_of(DatasetSpec(**FOLDER | {"path": "elsewhere"}))
     assert identity_of(DatasetSpec("mnist")) == identity_of(DatasetSpec("mnist", holdout=0.1))
     assert identity_of(DatasetSpec("mnist")) != identity_of(DatasetSpec("mnist", split_seed=1))
     # A folder with val/ and no holdout given is another division than an explicit 10 %.

@@ -8,7 +8,8 @@ import pytest
 
 from softlabels.errors import SpecError
 from softlabels.figures.declared import check
-from softlabels.grid.plan import AnyProbe, Artifact, Member, Tokens, Translations
+from softlabels.grid.plan import Artifact, Member
+from softlabels.grid.probes import AnyProbe, Tokens, Translations
 from softlabels.grid.recipe import Optimiser, Recipe
 from softlabels.grid.spec import DatasetSpec, Distill, Hard, ModelSpec, Run, RunSpec, Teacher, TranslationSpec
 from softlabels.grid.translation import CorpusSpec, TranslationRecipe

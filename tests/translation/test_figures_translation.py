@@ -17,7 +17,8 @@ from softlabels.figures import make
 from softlabels.figures.source import Source
 from softlabels.files import write_json
 from softlabels.grid.identity import probe_id, run_id
-from softlabels.grid.plan import AnyProbe, Artifact, Member, Tokens, Translations
+from softlabels.grid.plan import Artifact, Member
+from softlabels.grid.probes import AnyProbe, Tokens, Translations
 from softlabels.grid.spec import Distill, Hard, ModelSpec, Smooth, Targets, Teacher, TranslationSpec, to_dict
 from softlabels.grid.translation import CorpusSpec, TranslationRecipe
 from softlabels.layout import Layout

@@ -14,7 +14,8 @@ from softlabels.grid.config import read_yaml
 from softlabels.grid.expand import load_plan
 from softlabels.grid.identity import dataset_id, needed_cache, probe_id, read_spec, run_id, write_spec_files
 from softlabels.grid.packs import cache_packs, probe_packs, training_packs, translation_packs
-from softlabels.grid.plan import Plan, Tokens, Translations
+from softlabels.grid.plan import Plan
+from softlabels.grid.probes import Tokens, Translations
 from softlabels.grid.spec import Distill, Hard, ModelSpec, Smooth, Teacher, TranslationSpec, cache_kind
 from softlabels.grid.translation import CorpusSpec, TranslationRecipe
 from softlabels.layout import Layout

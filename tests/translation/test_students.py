@@ -17,7 +17,7 @@ from torch import Tensor
 
 from softlabels import tensors
 from softlabels.files import read_json
-from softlabels.grid.plan import Translations
+from softlabels.grid.probes import Translations
 from softlabels.grid.spec import Smooth, TranslationSpec
 from softlabels.translation.criterion import SoftTargets
 from softlabels.translation.decode import translate

@@ -34,13 +34,14 @@ from softlabels.grid.config import read_yaml
 from softlabels.grid.costs import check_cache_budget
 from softlabels.grid.expand import load_plan
 from softlabels.grid.identity import needed_cache
-from softlabels.grid.plan import Translations
+from softlabels.grid.probes import Translations
 from softlabels.grid.spec import Distill, Hard, ModelSpec, Teacher, TranslationSpec
 from softlabels.grid.translation import CorpusSpec, TranslationRecipe
 from softlabels.translation import cache as module
 from softlabels.translation.cache import FP16_TOLERANCE, CachedTeacher, checksums, sentence_hashes, write_cache
 from softlabels.translation.losses import DenseTeacher, SparseTeacher
 from softlabels.translation.network import Corpus, Translator
+from softlabels.versions import code_version
 
 D, K, T = 32, 4, 2.0
 ABOUT = {"teacher": "a", "checkpoint": "last"}
@@ -129,6 +130,7 @@ def test_the_files_are_those_of_the_manifest(whole: dict[str, Path], corpus: Cor
         "vocabulary": TYPES,
         "rows": TOKENS,
         "temperature": T if kind == "topk_lse" else None,
+        "code_versions": {"corpora": code_version("corpora"), "translation": code_version("translation")},
         **ABOUT,
     }
     wanted |= {"top_k": K if "topk" in kind else None, "data_fingerprint": corpus.manifest["fingerprint"]}

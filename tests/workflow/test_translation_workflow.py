@@ -167,6 +167,13 @@ def test_another_temperature_trains_its_students_alone(own: Tree) -> None:
     assert not any(job["rule"].startswith("write_caches") for job in report["jobs"])
 
 
+def test_a_dry_run_warns_of_what_should_not_be_run(fresh: Tree) -> None:
+    changed = grid()
+    changed["families"]["of_four"]["run"]["targets"]["cache"] = "topk_lse"
+    configure(fresh, grid=changed)
+    assert "warning: 1 runs distil from topk_lse caches above T = 2" in fresh.snakemake("-n", "own_cut")
+
+
 BAD: dict[str, tuple[Any, list[str]]] = {
     "temperature": (lambda g: g["families"]["of_four"]["axes"].update(T=[0]), ["temperature", "0"]),
     "alpha": (lambda g: g["families"]["teachers"]["axes"].update(alpha=[0, 1.2]), ["alpha", "1.2"]),

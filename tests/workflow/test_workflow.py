@@ -263,6 +263,10 @@ def test_the_paper_can_be_planned_without_data(fresh: Tree) -> None:
     assert isinstance(artifacts, dict)
     assert (artifacts["muller2019.fig5"]["runs"], artifacts["muller2019.fig5"]["trainings"]) == (24, 120)
     planned = fresh.snakemake("-n", "muller2019_fig5", "--config", "scale=paper")
+    (cost,) = re.findall(
+        r"^scale paper: (\d+) trainings, 0 of them done; .* ([\d.]+) GB of logits caches", planned, re.M
+    )
+    assert cost == (str(report["trainings"]), f"{report['cache_bytes'] / 1e9:.1f}")  # type: ignore[operator]
     outputs = [line for line in planned.splitlines() if line.startswith("    output: results/paper/runs/")]
     assert len(outputs) == len(re.findall(r"^rule train_", planned, re.MULTILINE))
     assert len(set(re.findall(r"results/paper/runs/[^/]+/seed\d+/run\.json", " ".join(outputs)))) == 120

@@ -19,8 +19,10 @@ from tqdm import tqdm
 
 from softlabels.errors import SoftlabelsError, Stopped
 from softlabels.files import atomic, read_json, sha256, write_json
-from softlabels.grid.recipe import Augment, Precision
-from softlabels.training.pictures import Normalise, Pictures, forward
+from softlabels.grid.identity import CACHE_STAGES
+from softlabels.grid.recipe import Augment, Normalise, Precision
+from softlabels.training.pictures import Pictures, forward
+from softlabels.versions import code_version
 
 SHARD_BYTES = 256 << 20
 
@@ -85,7 +87,7 @@ def write_cache(
     should_stop: Callable[[], bool] = lambda: False,
     before_writing: Callable[[], None] = lambda: None,
 ) -> None:
-    """Fill `folder` with the logits of `views` views; `about` (teacher, code version, …) goes into the manifest.
+    """Fill `folder` with the logits of `views` views; `about` (teacher, …) goes into the manifest.
 
     `teacher` is a network, or the user's own logits `[N, K]` (then views = 1).
 
@@ -137,6 +139,8 @@ def write_cache(
             "kind": "dense",
             "dtype": "float16",
             **source,
+            # To be read only: the cache's name already tells versions apart, and whole shards need not be made again.
+            "code_versions": {stage: code_version(stage) for stage in CACHE_STAGES},
             "shards": {f"shard-{i:04d}.npy": done[f"shard-{i:04d}.npy"] for i in range(len(starts))},
             "rows": rows,
         },

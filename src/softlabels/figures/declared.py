@@ -11,7 +11,8 @@ from typing import Any
 
 from softlabels.errors import SpecError
 from softlabels.figures import roles
-from softlabels.grid.plan import Artifact, Probe, Tokens
+from softlabels.grid.plan import Artifact
+from softlabels.grid.probes import Probe, Tokens
 from softlabels.grid.spec import Distill, teacher_of
 
 

@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from softlabels.figures import roles
 from softlabels.figures.source import Arrays, Measured, Row, Source, spread, tidy
 from softlabels.figures.style import GREY, ONE_COLUMN, PALETTE, legend_below, new_figure, seeds_label
-from softlabels.grid.plan import Artifact, Probe
+from softlabels.grid.plan import Artifact
+from softlabels.grid.probes import Probe
 from softlabels.metrics.information import mutual_information
 
 DRAWS: dict[Literal["reused", "fresh"], str] = {"reused": "-", "fresh": ":"}

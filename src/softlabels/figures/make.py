@@ -23,8 +23,10 @@ from softlabels.figures import style
 from softlabels.figures.declared import check
 from softlabels.figures.source import Source
 from softlabels.files import atomic, read_json, sha256, write_json
-from softlabels.grid.identity import run_id
+from softlabels.grid.expand import chain
+from softlabels.grid.identity import run_id, teacher_id
 from softlabels.grid.plan import Artifact
+from softlabels.grid.spec import teacher_of
 from softlabels.layout import Layout
 from softlabels.metrics.rows import COLUMNS, read_rows, write_rows
 
@@ -149,6 +151,7 @@ def _provenance(
         "title": artifact.title,
         "scale": scale,
         "runs": {run_id(m.run): list(m.seeds) for m in artifact.members},
+        "teachers": _teachers(artifact),
         "missing": inputs["missing"],
         "inputs": inputs["files"] | {str(t.relative_to(layout.root)): sha256(t) for t in tables},
         "face": face,
@@ -160,6 +163,16 @@ def _provenance(
             **{name: version(name) for name in ("softlabels", "numpy", "pandas", "matplotlib", "seaborn")},
         },
     }
+
+
+def _teachers(artifact: Artifact) -> dict[str, list[int]]:
+    """Every teacher behind the runs of an artifact, whether it is drawn or not, with its seeds."""
+    found: dict[str, set[int]] = {}
+    for member in artifact.members:
+        for run, seeds in chain(member.run, member.seeds):
+            if (teacher := teacher_of(run)) is not None:
+                found.setdefault(teacher_id(teacher), set()).update(map(teacher.seed_for, seeds))
+    return {name: sorted(seeds) for name, seeds in found.items()}
 
 
 def _commit() -> str | None:

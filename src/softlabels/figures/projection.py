@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from softlabels.figures import roles
 from softlabels.figures.source import Measured, Source, tidy
 from softlabels.figures.style import BLUE, GREEN, ORANGE, TWO_COLUMNS, new_figure
-from softlabels.grid.plan import Artifact, Member, Probe, Tokens
+from softlabels.grid.plan import Artifact, Member
+from softlabels.grid.probes import Probe, Tokens
 from softlabels.metrics.geometry import template_plane, triangle_regularity, within_class_spread_ratio
 
 CLASS_LOOKS = ((BLUE, "o"), (ORANGE, "^"), (GREEN, "s"))

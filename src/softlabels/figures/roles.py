@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from softlabels.errors import SpecError
-from softlabels.grid.plan import Artifact, Member, Probe, Tokens, Translations
+from softlabels.grid.plan import Artifact, Member
+from softlabels.grid.probes import Probe, Tokens, Translations
 from softlabels.grid.spec import Distill, Hard, LogitMatch, Run, RunSpec, Smooth, cache_kind, teacher_of
 from softlabels.papers.names import data_name, in_print
 

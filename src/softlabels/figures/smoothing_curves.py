@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from softlabels.figures import roles
 from softlabels.figures.source import Measured, Source, by_seed, spread, tidy
 from softlabels.figures.style import BLUE, GREEN, LIGHT_BLUE, ONE_COLUMN, RED, legend_below, new_figure, seeds_label
-from softlabels.grid.plan import Artifact, Member, Probe
+from softlabels.grid.plan import Artifact, Member
+from softlabels.grid.probes import Probe
 from softlabels.grid.spec import teacher_of
 from softlabels.metrics.soft_targets import gamma
 

@@ -13,7 +13,8 @@ import pandas as pd
 from softlabels.figures.predictions import Classes, NextTokens, Predictions
 from softlabels.files import read_json, sha256
 from softlabels.grid.identity import probe_id, run_id
-from softlabels.grid.plan import AnyProbe, Artifact, Member, Probe, Tokens, Translations
+from softlabels.grid.plan import Artifact, Member
+from softlabels.grid.probes import AnyProbe, Probe, Tokens, Translations
 from softlabels.grid.spec import TranslationSpec, to_dict
 from softlabels.layout import Layout
 from softlabels.metrics import translation
@@ -104,13 +105,22 @@ class Source:
         return self._read(path, name, seed, reader)
 
     def row(
-        self, artifact: Artifact, member: Member, seed: int, split: str, checkpoint: str, metric: str, value: float
+        self,
+        artifact: Artifact,
+        member: Member,
+        seed: int,
+        split: str,
+        checkpoint: str,
+        metric: str,
+        value: float,
+        target_class: str = "",
     ) -> Row:
-        """One tidy row."""
+        """One tidy row; `target_class` names the class that the value is of."""
         return {
             **key_columns(artifact, member, run_id(member.run), self.scale),
             "split": split,
             "metric": metric,
+            "target_class": target_class,
             "value": value,
             "seed": seed,
             "checkpoint": checkpoint,

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from softlabels.figures import roles
 from softlabels.figures.source import Row, Source
-from softlabels.grid.plan import Artifact, Member, Translations
+from softlabels.grid.plan import Artifact, Member
+from softlabels.grid.probes import Translations
 from softlabels.metrics.translation import bleu_scores
 
 

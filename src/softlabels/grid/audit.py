@@ -139,6 +139,15 @@ def render(found: dict[str, Any]) -> str:
     return "\n".join([head, *lines, *stale])
 
 
+def render_total(found: dict[str, Any]) -> str:
+    """What all of an audit costs, in one line."""
+    return (
+        f"scale {found['scale']}: {found['trainings']} trainings, {found['done']} of them done; "
+        f"{_say_hours(found['device_hours'])} of device time, {_say_hours(found['hours_missing'])} left; "
+        f"{_say_bytes(found['cache_bytes'])} of logits caches (softlabels audit tells them apart)"
+    )
+
+
 def render_jobs(found: dict[str, Any]) -> str:
     """What each job of an audit asks for, as a table to read."""
     columns = ("job", "members", "gpu", "cpus", "memory", "time", "disk")

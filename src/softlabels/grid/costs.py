@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from softlabels.errors import SpecError
 from softlabels.grid import corpora, datasets, transformers, zoo
 from softlabels.grid.identity import CacheNeed, needed_cache
-from softlabels.grid.plan import AnyProbe, Plan, Probe, Translations
+from softlabels.grid.plan import Plan
+from softlabels.grid.probes import AnyProbe, Probe, Translations
 from softlabels.grid.spec import (
     DatasetSpec,
     Distill,

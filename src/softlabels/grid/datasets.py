@@ -265,10 +265,12 @@ def sizes(spec: DatasetSpec) -> dict[str, int | None]:
 def identity_of(spec: DatasetSpec) -> dict[str, Any]:
     """What decides the prepared data, as JSON values: the spec, the version, the files' sha256.
 
-    `path` is left out: it says where an image folder lies, its declared sha256 says what it is.
+    Where an image folder lies is left out if its declared sha256 says what it is; else its path says which one it is.
     """
     declared = info(spec)
-    described = {key: value for key, value in to_dict(spec).items() if key != "path"}
+    described: dict[str, Any] = to_dict(spec)
+    if spec.sha256 is not None:
+        described.pop("path", None)
     if spec.name != "folder":  # there, no holdout given means: val/ if there is one
         described.setdefault("holdout", declared.holdout)  # a changed default is another split
     return {

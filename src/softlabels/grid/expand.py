@@ -6,7 +6,7 @@ the families it draws. Equal specs are one run, whatever family declared them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from softlabels.figures.declared import check as check_drawable
 from softlabels.grid.config import numbers, read_yaml, validate
 from softlabels.grid.families import Grid
 from softlabels.grid.identity import run_id
+from softlabels.grid.parse import key, require_known
 from softlabels.grid.plan import Artifact, Jobs, Plan
 from softlabels.grid.spec import Distill, Run, teacher_of, to_dict
 
@@ -57,15 +58,18 @@ def load_plan(config: Mapping[str, Any], root: Path) -> Plan:
     scale = read_yaml(scale_file)
     validate(scale, "scale", schemas, _relative(scale_file, root))
 
-    grids = []
-    for paper in settings["papers"]:
-        path = root / "workflow" / "grids" / f"{paper}.yaml"
-        if not path.exists():
-            known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
-            raise SpecError(f"config.yaml: papers: there is no grid of {paper!r}; there are {known}")
+    # All of them, whatever is asked for: a scale that names what no grid has would replace nothing, in silence.
+    papers = {}
+    for path in sorted((root / "workflow" / "grids").glob("*.yaml")):
         content = read_yaml(path)
         validate(content, "grid", schemas, _relative(path, root))
-        grids.append(Grid(content, f"{_relative(path, root)}:", scale, _relative(scale_file, root)))
+        papers[path.stem] = Grid(content, f"{_relative(path, root)}:", scale, _relative(scale_file, root))
+    _check_names(scale, f"{_relative(scale_file, root)}:", [grid.grid for grid in papers.values()])
+    grids = []
+    for paper in settings["papers"]:
+        if paper not in papers:
+            raise SpecError(f"config.yaml: papers: there is no grid of {paper!r}; there are {', '.join(papers)}")
+        grids.append(papers[paper])
     if settings["grid"] is not None:
         # A scale replaces what the papers used; a user's own data stay what they are.
         only_size = {name: scale[name] for name in ("scale", "block", "pack", "flops_per_second")}
@@ -94,6 +98,21 @@ def load_plan(config: Mapping[str, Any], root: Path) -> Plan:
         jobs=Jobs(device=settings["device"], **settings["jobs"]),
         warnings=tuple(_warnings(runs)),
     )
+
+
+def _check_names(scale: Mapping[str, Any], where: str, grids: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse what a scale says of a data set, network, recipe, paper or artifact that no grid has."""
+    for section, replaced in (scale.get("substitute") or {}).items():
+        known = {name for grid in grids for name in grid[section]}
+        if section == "models":
+            known |= {f"{data}/{model}" for grid in grids for data in grid["datasets"] for model in grid["models"]}
+        for name in replaced:
+            require_known(name, sorted(known), key(where, f"substitute.{section}"), f"the {section} of any grid")
+    for paper in scale.get("thin") or {}:
+        require_known(paper, [grid["paper"] for grid in grids], key(where, "thin"), "the papers that have a grid")
+    artifacts = [f"{grid['paper']}.{name}" for grid in grids for name in grid["artifacts"]]
+    for artifact in scale.get("artifacts") or {}:
+        require_known(artifact, artifacts, key(where, "artifacts"), "the artifacts of any grid")
 
 
 def _warnings(runs: Mapping[str, Run]) -> Iterator[str]:
@@ -133,7 +152,7 @@ def _shared_runs(artifacts: Iterable[Artifact]) -> tuple[dict[str, Run], dict[st
                 if to_dict(runs.setdefault(name, spec)) != to_dict(spec):
                     raise SpecError(
                         f"artifact {artifact.id}: two different specs have the id {name}; "
-                        "change a field of one of them (image folders are told apart by dataset.sha256)"
+                        "give files of one sha256 by one path, or change a field of one of them"
                     )
                 seeds.setdefault(name, set()).update(needed)
     return runs, {name: tuple(sorted(found)) for name, found in seeds.items()}

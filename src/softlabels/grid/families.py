@@ -13,8 +13,9 @@ from typing import Any
 from softlabels.errors import SpecError
 from softlabels.grid import corpora, datasets, transformers, zoo
 from softlabels.grid.files import probe_from
-from softlabels.grid.parse import freeze, from_dict, key, run_from
-from softlabels.grid.plan import AnyProbe, Artifact, Member, Probe
+from softlabels.grid.parse import freeze, from_dict, key, require_known, run_from
+from softlabels.grid.plan import Artifact, Member
+from softlabels.grid.probes import AnyProbe, Probe
 from softlabels.grid.recipe import Recipe
 from softlabels.grid.spec import (
     DatasetSpec,
@@ -25,6 +26,7 @@ from softlabels.grid.spec import (
     TranslationSpec,
     UserLogits,
     UserNetwork,
+    teacher_of,
     to_dict,
 )
 from softlabels.grid.transformers import TRANSFORMERS
@@ -62,9 +64,7 @@ class Grid:
         self._open: list[str] = []
 
     def _known(self, section: str, name: str, where: str) -> Any:
-        if name not in self.grid[section]:
-            known = ", ".join(self.grid[section])
-            raise SpecError(f"{where}: {name!r} is not among the {section} of {self.paper}, {known}")
+        require_known(name, self.grid[section], where, f"the {section} of {self.paper}")
         return self.grid[section][name]
 
     # ---------------------------------------------------------------- families
@@ -222,15 +222,21 @@ class Grid:
 
     def _artifact(self, name: str, declared: Mapping[str, Any], seeds: Any) -> Artifact:
         where = key(self.where, f"artifacts.{name}")
+        scale_where = key(self.scale_where, f"artifacts.{self.paper}.{name}")
         scaled = (self.scale.get("artifacts") or {}).get(f"{self.paper}.{name}", {})
+        for family in declared["families"]:
+            self._known("families", family, key(where, "families"))
+        for given, place in ((declared, where), (scaled, scale_where)):
+            for section in ("seeds", "probes"):
+                for family in given[section] if isinstance(given.get(section), Mapping) else ():
+                    require_known(family, declared["families"], key(place, section), "the families of the artifact")
         published_seeds, scale_seeds = declared["seeds"], scaled.get("seeds", self.scale.get("seeds"))
         chosen = next(s for s in (seeds, scale_seeds, published_seeds) if s is not None)
         members: list[Member] = []
         changes: list[str] = []
         thinned: list[str] = []
         for family in declared["families"]:
-            self._known("families", family, key(where, "families"))
-            own = _seeds(chosen, family, key(where, "seeds"))
+            own = _seeds(chosen, family, key(where if chosen is published_seeds else scale_where, "seeds"))
             asked = _seeds(published_seeds, family, key(where, "seeds"))
             if len(own) != len(asked):
                 thinned.append(f"{len(own)} seeds instead of {len(asked)}")
@@ -243,6 +249,9 @@ class Grid:
                     Member(family, tuple(point.values.items()), point.run, own, tuple(point.published.items()))
                 )
         probes = (declared.get("probes") or {}) | scaled.get("probes", {})
+        options = dict(declared.get("options") or {}) | scaled.get("options", {})
+        if "compare_with" in options:
+            self._known("artifacts", options["compare_with"], key(where, "options.compare_with"))
         return Artifact(
             id=f"{self.paper}.{name}",
             title=declared["title"],
@@ -254,10 +263,12 @@ class Grid:
                 for family, found in probes.items()
                 for content in (found if isinstance(found, list) else [found])
                 for probe in _probes(
-                    content, [m for m in members if m.family == family], key(where, f"probes.{family}")
+                    content,
+                    [m for m in members if m.family == family],
+                    key(scale_where if family in scaled.get("probes", {}) else where, f"probes.{family}"),
                 )
             ),
-            options=dict(declared.get("options") or {}) | scaled.get("options", {}),
+            options=options,
             notes=tuple(f"{self.scale['scale']}: {change}" for change in dict.fromkeys([*sorted(changes), *thinned])),
             variants=tuple(declared.get("variants") or ()),
         )
@@ -273,8 +284,6 @@ def _probes(content: Mapping[str, Any], members: list[Member], where: str) -> li
 
 
 def _probe(content: Mapping[str, Any], members: list[Member], where: str) -> AnyProbe:
-    if not members:
-        raise SpecError(f"{where}: the family is not among those of the artifact")
     probe = probe_from(content, where)
     for run in (member.run for member in members):
         if isinstance(run, TranslationSpec) == isinstance(probe, Probe):
@@ -315,6 +324,9 @@ def _require_fit(run: Run) -> None:
     crop, least = run.recipe.augment.crop, getattr(zoo.MODELS.get(run.model.name), "min_side", 1)
     if crop is not None and crop > side:
         raise SpecError(f"recipe.augment.crop: {crop} is larger than the pictures of {side} pixels")
+    for what, network in (("recipe", run.recipe), ("teacher", getattr(teacher_of(run), "run", None))):
+        if getattr(network, "normalise", None) == "imagenet" and datasets.info(run.dataset).shape[0] != 3:
+            raise SpecError(f"{what}.normalise: imagenet is of pictures in colour; {run.dataset.name}'s are not")
     if (crop or side) < least:
         raise SpecError(f"model.name: {run.model.name} needs pictures of at least {least} pixels, not {crop or side}")
     rows = datasets.sizes(run.dataset)["train"]

@@ -14,7 +14,8 @@ from typing import Any
 from softlabels.files import canonical_json, read_json, write_json
 from softlabels.grid.identity import needed_cache, probe_id, read_spec, run_id, write_spec_files
 from softlabels.grid.parse import freeze, from_dict
-from softlabels.grid.plan import AnyProbe, Artifact, Member, Plan, Probe, Tokens, Translations
+from softlabels.grid.plan import Artifact, Member, Plan
+from softlabels.grid.probes import AnyProbe, Probe, Tokens, Translations
 from softlabels.grid.spec import to_dict
 
 

@@ -19,7 +19,8 @@ from softlabels.errors import SpecError
 from softlabels.files import canonical_json, read_json, write_json
 from softlabels.grid import corpora, datasets, transformers
 from softlabels.grid.parse import run_from
-from softlabels.grid.plan import AnyProbe, Plan, Translations
+from softlabels.grid.plan import Plan
+from softlabels.grid.probes import AnyProbe, Translations
 from softlabels.grid.recipe import Augment
 from softlabels.grid.spec import (
     DatasetSpec,
@@ -42,6 +43,8 @@ from softlabels.grid.translation import CorpusSpec
 from softlabels.versions import code_version
 
 BYTES_PER_LOGIT = 2  # fp16
+CACHE_STAGES = ("data", "models", "training", "cache")
+"""What decides the numbers of a cache of images."""
 TRANSLATION_STAGES = ("corpora", "translation")
 
 
@@ -187,7 +190,7 @@ def _image_cache_id(teacher: Teacher, dataset: DatasetSpec, augment: Augment, vi
         "augment": to_dict(augment),
         "views": views,
         "kind": kind,
-        "code": {stage: code_version(stage) for stage in ("data", "models", "training", "cache")},
+        "code": {stage: code_version(stage) for stage in CACHE_STAGES},
     }
     if not isinstance(teacher.run, Run):
         content["own"] = {k: v for k, v in to_dict(teacher.run).items() if k not in ("weights", "logits")}

@@ -14,7 +14,8 @@ from typing import NamedTuple
 from softlabels.grid.costs import caching_flops, needed_caches, probe_flops, training_flops
 from softlabels.grid.expand import chain
 from softlabels.grid.identity import CacheNeed, dataset_id, needed_cache, probe_id, run_id
-from softlabels.grid.plan import AnyProbe, Plan, Translations
+from softlabels.grid.plan import Plan
+from softlabels.grid.probes import AnyProbe, Translations
 from softlabels.grid.spec import Run, teacher_of
 from softlabels.layout import Layout
 
@@ -123,23 +124,28 @@ def translation_packs(plan: Plan, layout: Layout) -> list[Pack]:
 
 
 def _asking(kind: str, plan: Plan, layout: Layout) -> list[Pack]:
-    asked: dict[tuple[str, tuple[int, ...]], dict[str, AnyProbe]] = {}
+    probes: dict[str, AnyProbe] = {}
+    asked: dict[tuple[str, str], set[int]] = {}  # (run, probe) → the seeds that any artifact wants
     for artifact in plan.artifacts.values():
         for family, probe in artifact.probes:
             if isinstance(probe, Translations) != (kind == "translate"):
                 continue
+            probes[name := probe_id(probe)] = probe
             for member in artifact.family(family):
-                for seeds in blocks(member.seeds, plan.block):
-                    asked.setdefault((run_id(member.run), seeds), {})[probe_id(probe)] = probe
+                asked.setdefault((run_id(member.run), name), set()).update(member.seeds)
+    together: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+    for (run, name), wanted in asked.items():
+        for seeds in blocks(wanted, plan.block):
+            together.setdefault((run, seeds), []).append(name)
     found: list[Block] = []
-    for (run, block), probes in asked.items():
+    for (run, block), names in together.items():
         spec = plan.runs[run]
-        each = sum(_minutes(probe_flops(spec, probe), spec, plan) for probe in probes.values())
+        each = sum(_minutes(probe_flops(spec, probes[name]), spec, plan) for name in names)
         for seeds in _affordable(block, each, plan):
             inputs = [_manifest(spec, layout), *(layout.run(run, seed) / "run.json" for seed in seeds)]
             members = [
                 Member(spec, seed, probes[name], layout.probe(run, seed, name))
-                for name in sorted(probes)
+                for name in sorted(names)
                 for seed in seeds
             ]
             found.append(Block(members, inputs, each * len(seeds)))

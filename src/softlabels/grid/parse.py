@@ -6,11 +6,12 @@ The inverse of `spec.to_dict`: `from_dict(type(x), to_dict(x), where) == x`.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from softlabels.errors import SpecError
@@ -20,7 +21,7 @@ T = TypeVar("T")
 
 
 def from_dict(cls: type[T], value: Any, where: str) -> T:
-    """A dataclass of `grid.spec` or `grid.plan` from plain values; `where` is "file: dotted.key".
+    """A dataclass of `grid.spec` or `grid.probes` from plain values; `where` is "file: dotted.key".
 
     Raises:
         SpecError: one sentence that names file and key and lists what is allowed there.
@@ -37,6 +38,20 @@ def run_from(value: Any, where: str) -> Run:
 def key(where: str, name: str) -> str:
     """The dotted key of a field inside `where`."""
     return f"{where} {name}" if where.endswith(":") else f"{where}.{name}"
+
+
+def require_known(name: Any, names: Iterable[str], where: str, what: str) -> None:
+    """Refuse a name that is not among `names`, which are `what`.
+
+    Raises:
+        SpecError: one sentence with the nearest name that there is.
+    """
+    known = list(names)
+    if name not in known:
+        nearest = difflib.get_close_matches(str(name), known, 1, cutoff=0)
+        raise SpecError(
+            f"{where}: {_say(name)} is not among {what}" + (f"; the nearest is {nearest[0]!r}" if nearest else "")
+        )
 
 
 @functools.cache

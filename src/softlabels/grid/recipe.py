@@ -12,6 +12,9 @@ from typing import Literal
 from softlabels.errors import SpecError, require
 
 Rate = float
+Normalise = Literal["none", "dataset", "per_image", "imagenet"]
+"""Network input of pictures: [0, 1]; minus the mean by the standard deviation of the data set, of each picture, or of
+ImageNet (the constants of torchvision's weights, whatever the data set)."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class ParameterGroup:
         except re.error as error:
             raise SpecError(f"optimiser.groups.parameters: {self.parameters!r} is no pattern ({error})") from None
         require(self.lr_factor > 0, "optimiser.groups.lr_factor must be > 0")
+        require(self.weight_decay is None or self.weight_decay >= 0, "optimiser.groups.weight_decay must be ≥ 0")
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,16 @@ class Optimiser:
     dampening: float = 0.0
     nesterov: bool = False
     betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
     weight_decay: float = 0.0
     groups: tuple[ParameterGroup, ...] = ()
 
     def __post_init__(self) -> None:
         require(self.lr > 0, f"optimiser.lr must be > 0, not {self.lr}")
         require(0 <= self.momentum < 1, f"optimiser.momentum must lie in [0, 1), not {self.momentum}")
+        require(0 <= self.dampening < 1, f"optimiser.dampening must lie in [0, 1), not {self.dampening}")
+        require(all(0 <= b < 1 for b in self.betas), f"optimiser.betas must lie in [0, 1), not {list(self.betas)}")
+        require(self.eps > 0, f"optimiser.eps must be > 0, not {self.eps}")
         require(self.weight_decay >= 0, "optimiser.weight_decay must be ≥ 0")
         if self.name == "adam":
             require(
@@ -54,6 +62,7 @@ class Optimiser:
             )
         else:
             require(self.betas == (0.9, 0.999), "optimiser.betas has no effect with sgd")
+            require(self.eps == 1e-8, "optimiser.eps has no effect with sgd")
             require(
                 self.momentum > 0 or (self.dampening == 0 and not self.nesterov),
                 "optimiser.dampening and nesterov have no effect without momentum",
@@ -82,6 +91,8 @@ class Schedule:
             given = getattr(self, name) not in (None, ())
             require(given or name not in needs, f"schedule.{name} is needed with kind: {self.kind}")
             require(not given or name in needs, f"schedule.{name} has no effect with kind: {self.kind}")
+        require(self.factor is None or self.factor > 0, f"schedule.factor must be > 0, not {self.factor}")
+        require(self.every is None or 0 < self.every < 1, "schedule.every is a fraction of the run in (0, 1)")
 
 
 @dataclass(frozen=True)
@@ -139,7 +150,7 @@ class Recipe:
     ema: float | None = None
     """Decay of the exponential moving average of the weights; evaluated in place of them."""
     augment: Augment = field(default_factory=Augment)
-    normalise: Literal["none", "dataset", "per_image"] = "none"
+    normalise: Normalise = "none"
     eval_every: float = 0.1
     """Fraction of the run between two validations (for `best`); the last step is always one."""
     milestones: tuple[int, ...] = ()
@@ -159,6 +170,7 @@ class Recipe:
         require(self.clip_norm is None or self.clip_norm > 0, "recipe.clip_norm must be > 0")
         require(self.ema is None or 0 < self.ema < 1, "recipe.ema must lie in (0, 1)")
         require(0 < self.eval_every <= 1, "recipe.eval_every is a fraction of the run in (0, 1]")
+        require(all(step >= 0 for step in self.milestones), "recipe.milestones are steps, so ≥ 0")
         require(self.milestone_every is None or self.milestone_every > 0, "recipe.milestone_every must be > 0")
 
     def num_steps(self, num_train: int) -> int:

@@ -21,7 +21,8 @@ from softlabels.files import read_json
 from softlabels.grid import corpora, costs, datasets, transformers
 from softlabels.grid.identity import BYTES_PER_LOGIT, CacheNeed, needed_cache, run_id
 from softlabels.grid.packs import Member, Pack
-from softlabels.grid.plan import AnyProbe, Plan, Probe, Tokens, Translations
+from softlabels.grid.plan import Plan
+from softlabels.grid.probes import AnyProbe, Probe, Tokens, Translations
 from softlabels.grid.spec import ModelSpec, Run, RunSpec, TranslationSpec, UserLogits
 from softlabels.layout import Layout
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from softlabels.errors import require
-from softlabels.grid.recipe import Recipe
+from softlabels.grid.recipe import Normalise, Recipe
 from softlabels.grid.translation import CorpusSpec, TranslationRecipe
 
 
@@ -72,6 +72,11 @@ class ModelSpec:
     name: str
     options: tuple[tuple[str, Any], ...] = ()
 
+    def __post_init__(self) -> None:
+        names = [name for name, _ in self.options]
+        for name in names:
+            require(names.count(name) == 1, f"model.options: {name} is given twice")
+
 
 @dataclass(frozen=True)
 class Hard:
@@ -103,7 +108,7 @@ class UserNetwork:
     model: ModelSpec
     weights: str
     sha256: str
-    normalise: Literal["none", "dataset", "per_image"] = "none"
+    normalise: Normalise = "none"
 
 
 @dataclass(frozen=True)
@@ -346,11 +351,10 @@ def to_dict(value: Any) -> Any:
             item = getattr(value, f.name)
             default = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
             if f.name == "kind" or default is dataclasses.MISSING or item != default:
-                result[f.name] = to_dict(item)
+                is_options = isinstance(value, ModelSpec) and f.name == "options"
+                result[f.name] = {name: to_dict(v) for name, v in item} if is_options else to_dict(item)
         return result
     if isinstance(value, tuple):
-        if value and all(isinstance(v, tuple) and len(v) == 2 and isinstance(v[0], str) for v in value):
-            return {k: to_dict(v) for k, v in value}  # the options of a model
         return [to_dict(v) for v in value]
     if isinstance(value, float) and value.is_integer():
         return int(value)  # 1 and 1.0 are one value

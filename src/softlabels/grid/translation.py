@@ -119,6 +119,8 @@ class TranslationRecipe:
             require(value is None or value > 0, f"recipe.{name} must be > 0, not {value}")
         require(self.lr > 0, f"recipe.lr must be > 0, not {self.lr}")
         require(self.warmup_updates > 0, "recipe.warmup_updates must be > 0")
+        require(all(0 <= b < 1 for b in self.betas), f"recipe.betas must lie in [0, 1), not {list(self.betas)}")
+        require(self.eps > 0, f"recipe.eps must be > 0, not {self.eps}")
         require(min(self.weight_decay, self.clip_norm, self.warmup_init_lr) >= 0, "recipe: rates must be ≥ 0")
         require(not self.precision.channels_last, "recipe.precision.channels_last has no effect on a translation run")
 

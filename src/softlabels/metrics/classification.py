@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import log_softmax
 
@@ -30,6 +33,28 @@ def top_k_accuracy(logits: ArrayLike, labels: ArrayLike, k: int = 1) -> float:
 def error(logits: ArrayLike, labels: ArrayLike) -> float:
     """Percent of the examples that argmax classifies wrongly, of logits `[N, K]`."""
     return 100 - top_k_accuracy(logits, labels)
+
+
+def class_accuracy(logits: ArrayLike, labels: ArrayLike, classes: Mapping[str, int]) -> pd.DataFrame:
+    """Top-1 accuracy of chosen classes, each over its own images (Chandrasegaran et al. 2022, App. I).
+
+    Args:
+        logits: `[N, K]`; labels: `[N]`.
+        classes: name → label, as `metrics.class_sets.class_ids` gives them.
+
+    Returns:
+        Columns class (name), count (images) and top1 (percent), in the order asked. An average over classes is the
+        paper's when it is of their percentages, whatever their counts. Steps are 100/count: 2 points for 50 images.
+
+    Raises:
+        DataError: malformed input, or a class without images: it has no accuracy, and none can be left out unseen.
+    """
+    z, y = checked(logits, labels)
+    own = {name: y == k for name, k in classes.items()}
+    if absent := [name for name, images in own.items() if not images.any()]:
+        raise DataError(f"there is no image of class {', '.join(absent)} among these {len(y)}; ask for other classes")
+    rows = [(name, int(images.sum()), top_k_accuracy(z[images], y[images])) for name, images in own.items()]
+    return pd.DataFrame(rows, columns=["class", "count", "top1"])
 
 
 def nll(logits: ArrayLike, labels: ArrayLike, temperature: float = 1.0) -> float:

@@ -19,7 +19,7 @@ from softlabels.metrics.arrays import Floats
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """A map from activations `[M, d]` to the plane `[M, 2]`, and where the templates lie `[3, 2]`."""
+    """A map from activations `[M, d]` to the plane `[M, 2]`, and where the templates lie."""
 
     method: Literal["affine_plane", "span_pca"]
     basis: Floats
@@ -27,12 +27,13 @@ class Projection:
     origin: Floats
     """`[2]`: coordinates are x̃·basis − origin."""
     templates: Floats
+    """`[n, 2]`, n = 3 for a plane."""
 
     def __call__(self, features: ArrayLike) -> Floats:
         """Coordinates `[M, 2]` of activations `[M, d]`.
 
         Raises:
-            DataError: the activations have another width than the templates.
+            DataError: the activations have another width than the templates, or are not finite.
         """
         return _with_one(features, len(self.basis) - 1) @ self.basis - self.origin
 
@@ -48,31 +49,56 @@ def affine_plane(weight: ArrayLike, bias: ArrayLike, classes: Sequence[int]) -> 
     Raises:
         DataError: not three different classes of the layer, or templates on one line.
     """
+    if len(classes) != 3:
+        raise DataError(f"a plane needs three different classes, not {list(classes)}")
     w = _templates(weight, bias, classes)
     basis = _orthonormal(np.stack([w[1] - w[0], w[2] - w[0]], axis=1), classes)
     return Projection("affine_plane", basis, np.zeros(2), w @ basis)
 
 
-def span_pca(weight: ArrayLike, bias: ArrayLike, classes: Sequence[int], features: ArrayLike) -> Projection:
-    """The linear span of three templates, reduced to its two principal axes (Chandrasegaran, visualisation).
+def span_pca(
+    weight: ArrayLike, bias: ArrayLike, classes: Sequence[int], features: ArrayLike, labels: ArrayLike
+) -> Projection:
+    """The linear span of templates, reduced to its two principal axes (Chandrasegaran App. F and released code).
 
-    The span (3-D) is found by QR of the templates; the principal components are those of the (training)
-    activations `features [M, d]` in it, and their mean is the origin. Fit on training examples and apply the
-    result to both splits. The largest entry of each component is positive, which fixes the signs.
+    The span (3-D, of the paper's three classes) is found by QR of the templates; the principal components are those of
+    the training activations `features [M, d]` of these classes and of the centroids of the classes together, in the
+    span; their mean is the origin. Fit on training examples, for each network anew, and apply the result to both
+    splits, and to their centroids: `projection(class_centroids(features, labels, classes))`. The largest entry of each
+    component is positive, which fixes the signs.
+
+    The released code appends the biases of classes 0, 1, 2 to the templates of other classes (register X-34); here a
+    template has its own. More than three classes, for the distances of App. K, are this project's reading.
 
     Raises:
-        DataError: as `affine_plane`, or fewer than three activations.
+        DataError: not three or more different classes of the layer, dependent templates, activations of another
+            width or not finite, labels of other classes, or a class without images.
     """
     w = _templates(weight, bias, classes)
     span = _orthonormal(w.T, classes)
-    inside = _with_one(features, len(span) - 1) @ span
-    if len(inside) < 3:
-        raise DataError(f"principal axes of a span need at least 3 activations, not {len(inside)}")
+    if others := sorted(set(np.unique(labels)) - set(classes)):
+        raise DataError(f"principal axes are those of classes {list(classes)}, but there are images of {others[0]} too")
+    points = np.concatenate([np.asarray(features, dtype=np.float64), class_centroids(features, labels, classes)])
+    inside = _with_one(points, len(span) - 1) @ span
     centre = inside.mean(axis=0)
-    axes = np.linalg.svd(inside - centre, full_matrices=False)[2][:2].T  # [3, 2]
+    axes = np.linalg.svd(inside - centre, full_matrices=False)[2][:2].T  # [n, 2]
     axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])
     basis, origin = span @ axes, centre @ axes
     return Projection("span_pca", basis, origin, w @ basis - origin)
+
+
+def class_centroids(features: ArrayLike, labels: ArrayLike, classes: Sequence[int]) -> Floats:
+    """Mean activation of each class `[n, d]`, of activations `[M, d]` and labels `[M]`.
+
+    Raises:
+        DataError: features and labels do not fit, or a class has no images.
+    """
+    x, y = np.asarray(features), np.asarray(labels)
+    if x.ndim != 2 or y.shape != (len(x),):
+        raise DataError(f"centroids need activations [M, d] and labels [M], not {list(x.shape)} and {list(y.shape)}")
+    if absent := [k for k in classes if not (y == k).any()]:
+        raise DataError(f"class {absent[0]} has no images among these {len(x)}, so it has no centroid")
+    return np.stack([x[y == k].mean(axis=0, dtype=np.float64) for k in classes])
 
 
 def template_plane(
@@ -119,13 +145,13 @@ def triangle_regularity(templates: ArrayLike) -> float:
 
 
 def _templates(weight: ArrayLike, bias: ArrayLike, classes: Sequence[int]) -> Floats:
-    """w̃_k `[3, d + 1]` of the three classes."""
+    """w̃_k `[n, d + 1]` of the classes, at least three."""
     w = np.asarray(weight, dtype=np.float64)
     b = np.asarray(bias, dtype=np.float64)
     if w.ndim != 2 or b.shape != (len(w),):
         raise DataError(f"a last layer is weight [K, d] and bias [K], not {list(w.shape)} and {list(b.shape)}")
-    if len(classes) != 3 or len(set(classes)) != 3 or not all(0 <= c < len(w) for c in classes):
-        raise DataError(f"a plane needs three different classes below {len(w)}, not {list(classes)}")
+    if len(set(classes)) != len(classes) or len(classes) < 3 or not all(0 <= c < len(w) for c in classes):
+        raise DataError(f"a projection needs three different classes below {len(w)}, not {list(classes)}")
     return np.column_stack([w, b])[list(classes)]
 
 
@@ -134,6 +160,8 @@ def _with_one(features: ArrayLike, width: int) -> Floats:
     x = np.asarray(features, dtype=np.float64)
     if x.ndim != 2 or x.shape[1] != width:
         raise DataError(f"activations must be [M, {width}] as the templates are, not {list(x.shape)}")
+    if not np.isfinite(x).all():
+        raise DataError("activations contain NaN or infinity; train the network that made them again")
     return np.column_stack([x, np.ones(len(x))])
 
 

@@ -23,9 +23,9 @@ from softlabels.papers.names import in_print
 
 KEY = (
     "paper", "artifact", "dataset", "task", "method", "teacher", "student",
-    "teacher_alpha", "student_alpha", "kd_temperature", "kd_beta", "split", "metric",
+    "teacher_alpha", "student_alpha", "kd_temperature", "kd_beta", "split", "metric", "target_class",
 )  # fmt: skip
-"""The columns of the published numbers by which ours join them."""
+"""The columns of the published numbers by which ours join them; `target_class` is empty where a number is of all."""
 COLUMNS = (*KEY, "value", "run_id", "seed", "checkpoint", "scale", "stands_for")
 NUMBERS = ("teacher_alpha", "student_alpha", "kd_temperature", "kd_beta", "value")
 

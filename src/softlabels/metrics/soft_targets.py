@@ -1,12 +1,21 @@
-"""How soft a teacher's targets are: softmax at a temperature, equivalent smoothing γ, entropy."""
+"""How soft a teacher's targets are: softmax at a temperature, equivalent smoothing γ, mean targets, entropy."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.optimize import brentq
 from scipy.special import log_softmax
 
+from softlabels.errors import DataError, SpecError
 from softlabels.metrics.arrays import Floats, checked, checked_logits, checked_temperature
+
+TEMPERATURES = (1e-3, 1e4)
+"""Where the T of a given entropy is searched. At larger T the entropy is log K up to rounding."""
+BLOCK = 2**20
+"""Logits that are worked on at a time: a training split's at several T would not fit in memory."""
 
 
 def softmax(logits: ArrayLike, temperature: float = 1.0) -> Floats:
@@ -26,10 +35,94 @@ def gamma(logits: ArrayLike, labels: ArrayLike, temperature: float = 1.0) -> flo
     return float(wrong.sum(axis=1).mean() * z.shape[1] / (z.shape[1] - 1))
 
 
+def mean_targets(logits: ArrayLike, temperatures: Sequence[float]) -> Floats:
+    """Mean softmax(z / T) `[T, K]` at each T over logits `[N, K]`, such as those of a class' images.
+
+    Chandrasegaran et al. 2022, Fig. 2 and App. E, over the training images of a class.
+
+    Raises:
+        DataError: malformed logits, or none: a class without images.
+        SpecError: a T ≤ 0.
+    """
+    chosen = [checked_temperature(t) for t in temperatures]
+    total: Floats = np.sum([[np.exp(_log_softmax(z, t)).sum(axis=0) for t in chosen] for z in _blocks(logits)], axis=0)
+    return total / len(np.asarray(logits))
+
+
+def insignificant_classes(mean: ArrayLike, target: int, factor: float = 100) -> int:
+    """How many of the K − 1 other classes have p_k ≤ p₂ / factor: App. E of Chandrasegaran et al. 2022.
+
+    Args:
+        mean: probabilities `[K]` of the images of the target class, a row of `mean_targets`. p₂ is the largest of
+            the other classes, whether or not the target's own is larger still (in the paper it is).
+        target: the label of the target class.
+        factor: what makes a probability significant next to another; the paper's is 100.
+
+    Raises:
+        DataError: not `[K ≥ 2]` finite probabilities, no such class, or others of probability 0 throughout.
+        SpecError: a factor of at most 1.
+    """
+    p = np.asarray(mean, dtype=np.float64)
+    if p.ndim != 1 or len(p) < 2 or not np.isfinite(p).all() or not 0 <= target < len(p):
+        raise DataError(f"mean targets must be [K ≥ 2] probabilities of class {target}, not {list(p.shape)}")
+    if not factor > 1:
+        raise SpecError(f"factor must be above 1, not {factor}")
+    others = np.delete(p, target)
+    if not others.max() > 0:
+        raise DataError(f"every class but {target} has probability 0, so none is the second; choose a higher T")
+    return int((others * factor <= others.max()).sum())
+
+
 def entropy(logits: ArrayLike, temperature: float = 1.0) -> float:
     """Mean Shannon entropy in nats of the targets softmax(z / T), logits `[N, K]`; at most log K."""
-    log_p = _log_softmax(checked_logits(logits), temperature)
-    return -float((np.exp(log_p) * log_p).sum(axis=1).mean())
+    total = 0.0
+    for z in _blocks(logits):
+        log_p = _log_softmax(z, temperature)
+        total -= float((np.exp(log_p) * log_p).sum())
+    return total / len(np.asarray(logits))
+
+
+def temperature_of_entropy(logits: ArrayLike, nats: float) -> float:
+    """The T at which the mean entropy of softmax(z / T), logits `[N, K]`, is a given one.
+
+    By Brent's method over log T within `TEMPERATURES`; the entropy never falls with T.
+
+    Raises:
+        DataError: malformed logits, or an entropy that no T of the range gives: NaN, 0 or less, log K or more.
+    """
+    z = np.asarray(logits)
+    low, high = (entropy(z, t) for t in TEMPERATURES)
+    if not low < nats < high:
+        raise DataError(
+            f"no temperature gives these logits a mean entropy of {nats:.6g} nats: from T = {TEMPERATURES[0]:g} to "
+            f"{TEMPERATURES[1]:g} it runs from {low:.6g} to {high:.6g} (log K = {np.log(z.shape[1]):.6g})"
+        )
+    return float(np.exp(brentq(lambda log_t: entropy(z, np.exp(log_t)) - nats, *np.log(TEMPERATURES))))
+
+
+def equal_entropy_temperature(logits: ArrayLike, reference: ArrayLike, temperature: float) -> float:
+    """The T at which a teacher's targets are on average as soft as another's at its `temperature`.
+
+    T_a and T_b of App. H of Chandrasegaran et al. 2022 (Table H.1; the values are lost, register X-28): of the teacher
+    trained without label smoothing (`logits`), against the smoothed one (`reference`) at T = 1 and 3. Both `[N, K]`, of
+    the same images.
+
+    Raises:
+        DataError: malformed logits, of different sizes, or an entropy that no T gives.
+        SpecError: T ≤ 0.
+    """
+    z, other = np.asarray(logits), np.asarray(reference)
+    if z.shape != other.shape:
+        raise DataError(f"two teachers' logits must be of the same images and classes, not {z.shape} and {other.shape}")
+    return temperature_of_entropy(z, entropy(other, temperature))
+
+
+def _blocks(logits: ArrayLike) -> Iterator[Floats]:
+    """Rows of logits `[N, K]` in float64, checked, about `BLOCK` numbers at a time."""
+    z = np.asarray(logits)
+    rows = max(1, BLOCK // z.shape[-1]) if z.ndim == 2 and z.size else 1
+    for start in range(0, max(len(z), 1), rows):
+        yield checked_logits(z[start : start + rows])
 
 
 def _log_softmax(z: Floats, temperature: float) -> Floats:

@@ -7,19 +7,20 @@ from importlib import resources
 
 import pandas as pd
 
+from softlabels.errors import SoftlabelsError
 from softlabels.figures import roles
 from softlabels.grid.plan import Artifact
 from softlabels.metrics.rows import published_key
 
 SETTINGS = ["teacher_alpha", "student_alpha", "kd_temperature"]
-JOIN = ["dataset", "method", "teacher", "student", *SETTINGS, "split", "metric"]
+JOIN = ["dataset", "method", "teacher", "student", *SETTINGS, "split", "metric", "target_class"]
 """What names one number of an artifact: the natural key of the published table."""
 SHOWN = tuple((split, metric) for split in ("val", "test") for metric in ("top1", "next_token_accuracy", "bleu"))
 """What is shown where the paper prints nothing."""
 COMPARED = (
     "dataset", "method", "student", "student_alpha", "teacher", "teacher_alpha", "kd_temperature", "split",
-    "published_split", "metric", "checkpoint", "published", "published_std", "mean", "std", "n", "difference",
-    "stands_for", "flags", "run_id",
+    "published_split", "metric", "target_class", "checkpoint", "published", "published_std", "mean", "std", "n",
+    "difference", "stands_for", "flags", "run_id",
 )  # fmt: skip
 READING = (
     "split: ours (val: held out of training, or the corpus' own; test: the official one); published_split: the paper's "
@@ -65,8 +66,11 @@ def compare(
 
     Returns:
         Columns dataset, method, student, student_alpha, teacher, teacher_alpha, kd_temperature, split (ours),
-        published_split (the paper's name of it, "" where it prints nothing), metric, checkpoint, published,
-        published_std, mean, std (n − 1), n, difference (mean − published), stands_for, flags, run_id.
+        published_split (the paper's name of it, "" where it prints nothing), metric, target_class, checkpoint,
+        published, published_std, mean, std (n − 1), n, difference (mean − published), stands_for, flags, run_id.
+
+    Raises:
+        SoftlabelsError: the paper prints different numbers under one key.
     """
     names = variants or {}
     variant_of = artifact.options.get("compare_with")
@@ -101,6 +105,12 @@ def compare(
     paper = _spelled_out(paper, ours)
     key = ["joined" if name == "metric" else name for name in JOIN]
     paper = paper[[*key, "published_split", "published", "published_std", "flags"]]
+    paper = paper.drop_duplicates([*key, "published_split", "published"])  # some are printed twice
+    if (twice := paper[paper.duplicated([*key, "published_split"])]).size:
+        raise SoftlabelsError(
+            f"papers/targets.csv: {artifact.paper} {variant_of or artifact.name} has several numbers for "
+            f"{', '.join(f'{name} {value}' for name, value in twice.iloc[0][key].items() if value == value and value)}"
+        )
     both = paper.merge(ours, on=key, how="outer", sort=False)
     both["metric"] = both["metric"].fillna(both["joined"])
     both["n"] = both["n"].fillna(0).astype(int)

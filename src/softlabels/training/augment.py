@@ -6,14 +6,14 @@ So a teacher's cached logit and the student's picture are the same view by const
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from softlabels.errors import SpecError
-from softlabels.grid.recipe import Augment
+from softlabels.grid.datasets import DATASETS
+from softlabels.grid.recipe import Augment, Normalise
 from softlabels.training.counter import integers, uniform
 
 _ROW, _COLUMN, _FLIP, _BRIGHTNESS, _CONTRAST = range(5)  # channels of the counter generator
@@ -80,19 +80,24 @@ def plain_view(images: Tensor, spec: Augment) -> Tensor:
 
 def normalise(
     pictures: Tensor,
-    how: Literal["none", "dataset", "per_image"],
+    how: Normalise,
     mean: Sequence[float],
     std: Sequence[float],
 ) -> Tensor:
-    """Pictures in 0–255 to network input: [0, 1]; per-channel (x − mean)/std of the data set; or each picture
-    to mean 0 and variance 1, the deviation bounded below by 1/√(number of values), as the CIFAR
+    """Pictures in 0–255 to network input: [0, 1]; per-channel (x − mean)/std of the data set or of ImageNet; or each
+    picture to mean 0 and variance 1, the deviation bounded below by 1/√(number of values), as the CIFAR
     pipelines of Müller's code base do."""
     if how == "per_image":
         centred = pictures - pictures.mean((1, 2, 3), keepdim=True)
         floor = pictures[0].numel() ** -0.5
         return centred / centred.std((1, 2, 3), correction=0, keepdim=True).clamp_min(floor)
     pictures = pictures / 255
-    if how == "dataset":
+    if how == "imagenet":
+        constants = DATASETS["imagenet"]
+        assert constants.mean is not None
+        assert constants.std is not None
+        mean, std = constants.mean, constants.std
+    if how in ("dataset", "imagenet"):
         shape = (1, -1, 1, 1)
         pictures = (pictures - pictures.new_tensor(mean).view(shape)) / pictures.new_tensor(std).view(shape)
     return pictures

@@ -28,11 +28,12 @@ from softlabels.training.checkpoint import State
 from softlabels.training.pictures import Pictures, evaluate
 from softlabels.training.teachers import load_teacher
 from softlabels.training.trainer import Trained, Trainer
-from softlabels.training.worker import Worker, each
+from softlabels.training.worker import IN_PASSES, Worker, each
 from softlabels.versions import code_version, stages
 
 # A resumed history has lost the order of its keys.
 HISTORY_COLUMNS = ("step", "epoch", "lr_factor", "train_loss", "val_top1", "val_nll")
+LESS_AT_ONCE = "lower recipe.micro_batch (images) or recipe.max_tokens (translation), or take a larger device"
 
 
 def train(worker: Worker, jobs: Sequence[tuple[str, int]]) -> None:
@@ -49,7 +50,7 @@ def train(worker: Worker, jobs: Sequence[tuple[str, int]]) -> None:
         publish(worker.layout, run, seed)
         _remove_state(folder)
 
-    each(worker, jobs, make)
+    each(worker, jobs, make, LESS_AT_ONCE)
 
 
 def _remove_state(folder: Path) -> None:
@@ -226,7 +227,7 @@ def cache(worker: Worker, jobs: Sequence[tuple[str, int]]) -> None:
                 _write_cache(worker, _need_of(worker, name), seed, folder, lease)
                 worker.progressed = True
 
-    each(worker, jobs, make)
+    each(worker, jobs, make, IN_PASSES)
 
 
 def _origin(worker: Worker, need: CacheNeed, stream: int) -> dict[str, Any]:

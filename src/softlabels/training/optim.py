@@ -35,7 +35,7 @@ def make_optimiser(network: torch.nn.Module, spec: Optimiser) -> torch.optim.Opt
         for (factor, decay), parameters in buckets.items()
     ]
     if spec.name == "adam":
-        return torch.optim.Adam(groups, lr=spec.lr, betas=spec.betas, fused=True)
+        return torch.optim.Adam(groups, lr=spec.lr, betas=spec.betas, eps=spec.eps, fused=True)
     return torch.optim.SGD(
         groups,
         lr=spec.lr,
@@ -54,14 +54,17 @@ def rate_factor(schedule: Schedule, step: int, total: int) -> float:
     t = (step - warmup) / max(1, total - warmup)
     if schedule.kind == "steps":
         passed = sum(step >= round(boundary * total) for boundary in schedule.boundaries)
-        return float((schedule.factor or 1.0) ** passed)
+        assert schedule.factor is not None  # as Schedule requires
+        return float(schedule.factor**passed)
     if schedule.kind == "linear":
         return 1 - t
     if schedule.kind == "cosine":
         return 0.5 * (1 + math.cos(math.pi * t))
     if schedule.kind == "exponential":
-        every = max(1, round((schedule.every or 1.0) * total))
-        return float((schedule.factor or 1.0) ** ((step - warmup) // every))
+        assert schedule.factor is not None
+        assert schedule.every is not None
+        every = max(1, round(schedule.every * total))
+        return float(schedule.factor ** ((step - warmup) // every))
     return 1.0
 
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from softlabels.data.load import Data
-from softlabels.grid.recipe import Augment, Precision, Recipe
+from softlabels.grid.recipe import Augment, Normalise, Precision, Recipe
 from softlabels.training.augment import normalise, plain_view, random_view
-
-Normalise = Literal["none", "dataset", "per_image"]
 
 RESIDENT_BYTES = 8 << 30  # larger splits stay memory-mapped on the host and travel batch by batch
 

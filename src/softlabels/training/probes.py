@@ -15,13 +15,13 @@ from softlabels.errors import SoftlabelsError, SpecError, Stopped
 from softlabels.files import read_json
 from softlabels.grid.files import read_probe_spec
 from softlabels.grid.identity import read_spec
-from softlabels.grid.plan import Probe
+from softlabels.grid.probes import Probe
 from softlabels.grid.spec import RunSpec, TranslationSpec, to_dict
 from softlabels.store import link
 from softlabels.training.checkpoint import State
 from softlabels.training.pictures import Pictures, forward
 from softlabels.training.teachers import load_run, weights_file
-from softlabels.training.worker import Worker, each
+from softlabels.training.worker import IN_PASSES, Worker, each
 
 
 def ask(worker: Worker, jobs: Sequence[tuple[str, int, str]]) -> None:
@@ -38,7 +38,7 @@ def ask(worker: Worker, jobs: Sequence[tuple[str, int, str]]) -> None:
             worker.progressed = True
         link(kept, published)
 
-    each(worker, jobs, make)
+    each(worker, jobs, make, IN_PASSES)
 
 
 def is_whole(path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,9 @@ from softlabels.grid.identity import dataset_id
 from softlabels.grid.spec import DatasetSpec
 from softlabels.layout import Layout
 from softlabels.training.pictures import Pictures
+
+IN_PASSES = "batches have one size here, whatever the recipe says, so take a larger device, or device: cpu"
+"""The way out of caches and probes, whose numbers must not depend on the memory that is there."""
 
 
 @dataclass
@@ -76,8 +80,11 @@ class Worker:
         return splits[split]
 
 
-def each(worker: Worker, jobs: Sequence[tuple[Any, ...]], make: Callable[..., None]) -> None:
+def each(worker: Worker, jobs: Sequence[tuple[Any, ...]], make: Callable[..., None], in_less_memory: str) -> None:
     """Make every (id, seed, …); one that fails does not keep the others from being made.
+
+    Args:
+        in_less_memory: the way out for one that does not fit into the memory of the device.
 
     Raises:
         Stopped: asked to stop; what is finished stays, the current one has saved its state.
@@ -88,12 +95,21 @@ def each(worker: Worker, jobs: Sequence[tuple[Any, ...]], make: Callable[..., No
         for job in jobs:
             try:
                 make(*job)
+                continue
             except Stopped as stop:
                 stop.progressed |= worker.progressed
                 raise
             except SoftlabelsError as error:
                 failures.append(error)
-                if len(jobs) > 1:
-                    print(f"failed, going on with the others: {error}")
+            except torch.OutOfMemoryError:  # whose traceback would hold what the next one needs
+                failures.append(
+                    SoftlabelsError(
+                        f"{job[0]} seed {job[1]} does not fit into the memory of the device: {in_less_memory}"
+                    )
+                )
+            gc.collect()  # trainers and what they call refer to each other
+            torch.cuda.empty_cache()
+            if len(jobs) > 1:
+                print(f"failed, going on with the others: {failures[-1]}")
     if failures:
         raise failures[0]

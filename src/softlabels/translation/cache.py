@@ -30,10 +30,11 @@ from softlabels.cache.reader import require_whole
 from softlabels.cache.writer import SHARD_BYTES, save_array
 from softlabels.errors import SoftlabelsError, SpecError, Stopped
 from softlabels.files import read_json, sha256, write_json
-from softlabels.grid.identity import index_bytes
+from softlabels.grid.identity import TRANSLATION_STAGES, index_bytes
 from softlabels.translation.losses import DenseTeacher, SparseTeacher
 from softlabels.translation.network import Corpus, Translator, token_features
 from softlabels.translation.score import features
+from softlabels.versions import code_version
 
 Arrays = dict[str, NDArray[Any]]
 PARTS = {
@@ -146,7 +147,8 @@ def write_cache(
     if kind == "features":
         rows["output.npy"] = save_array(folder / "output.npy", translator.output.float().cpu().numpy())
     files = {f"{part}-{n:04d}.npy": done[f"{part}-{n:04d}.npy"] for part in PARTS[kind] for n in range(len(shards))}
-    write_json(folder / "manifest.json", {**source, "shards": files, "common": rows})
+    versions = {stage: code_version(stage) for stage in TRANSLATION_STAGES}  # to be read only, as of images
+    write_json(folder / "manifest.json", {**source, "code_versions": versions, "shards": files, "common": rows})
 
 
 def require_k(k: int | None, vocabulary: int) -> None:

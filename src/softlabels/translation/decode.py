@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from softlabels.errors import SoftlabelsError
-from softlabels.grid.plan import Translations
+from softlabels.grid.probes import Translations
 from softlabels.grid.spec import to_dict
 from softlabels.translation.corpus.text import Moses, split
 from softlabels.translation.network import Corpus, Translator

@@ -15,7 +15,7 @@ from softlabels.errors import SpecError, Stopped
 from softlabels.files import read_json, write_json
 from softlabels.grid.costs import training_steps
 from softlabels.grid.identity import CacheNeed, dataset_id, needed_cache, probe_id, run_id
-from softlabels.grid.plan import AnyProbe, Tokens, Translations
+from softlabels.grid.probes import AnyProbe, Tokens, Translations
 from softlabels.grid.spec import Distill, TranslationSpec
 from softlabels.grid.translation import CorpusSpec
 from softlabels.lease import Lease

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from softlabels.errors import SoftlabelsError, SpecError
-from softlabels.grid.plan import Tokens
+from softlabels.grid.probes import Tokens
 from softlabels.translation.network import Corpus, Translator, token_features
 
 State = dict[str, Tensor]

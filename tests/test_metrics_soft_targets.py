@@ -1,0 +1,164 @@
+"""γ, mean targets, entropy and its temperature: closed forms, properties, scipy's values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from softlabels.errors import DataError, SpecError
+from softlabels.metrics import soft_targets
+from softlabels.metrics.soft_targets import (
+    entropy,
+    equal_entropy_temperature,
+    gamma,
+    insignificant_classes,
+    mean_targets,
+    softmax,
+    temperature_of_entropy,
+)
+
+K = 12
+LOGITS = 3 * np.random.default_rng(7).normal(size=(600, K))
+
+logits_of_few = arrays(np.float64, (6, 4), elements=st.floats(-30, 30))
+labels_of_few = arrays(np.int64, (6,), elements=st.integers(0, 3))
+temperatures = st.floats(0.1, 50)
+
+
+@given(st.integers(2, 300), st.floats(0.001, 0.95), st.integers(0, 2**16))
+def test_gamma_of_smoothed_targets_is_alpha(num_classes, alpha, seed):
+    labels = np.random.default_rng(seed).integers(num_classes, size=5)
+    smoothed = np.full((5, num_classes), alpha / num_classes)
+    smoothed[np.arange(5), labels] += 1 - alpha
+    assert gamma(np.log(smoothed), labels) == pytest.approx(alpha, rel=1e-9)
+
+
+@given(logits_of_few, labels_of_few, temperatures)
+def test_gamma_is_the_wrong_mass(logits, labels, temperature):
+    wrong = softmax(logits, temperature) * (np.arange(4) != labels[:, None])
+    assert gamma(logits, labels, temperature) == pytest.approx(wrong.sum(1).mean() * 4 / 3, rel=1e-9, abs=1e-15)
+
+
+def test_gamma_of_a_confident_teacher_is_not_lost_in_rounding():
+    assert gamma([[50.0, 0.0]], [0]) == pytest.approx(2 * np.exp(-50.0), abs=0)
+
+
+@given(logits_of_few, temperatures)
+def test_entropy_is_that_of_scipy_and_at_most_log_k(logits, temperature):
+    value = entropy(logits, temperature)
+    expected = scipy.stats.entropy(softmax(logits, temperature), axis=1).mean()
+    assert value == pytest.approx(expected, abs=1e-12)
+    assert -1e-12 <= value <= np.log(4) + 1e-12
+
+
+@given(logits_of_few, temperatures, st.floats(1.01, 4))
+def test_a_higher_temperature_softens(logits, temperature, factor):
+    assert entropy(logits, temperature * factor) >= entropy(logits, temperature) - 1e-12
+
+
+def test_entropy_of_certain_targets_is_0():
+    assert entropy([[1e4, 0.0, 0.0]]) == 0
+
+
+def two_classes(gap: float, temperature: float) -> float:
+    """Entropy of softmax((gap, 0) / T)."""
+    q = 1 / (1 + np.exp(gap / temperature))
+    return -q * np.log(q) - (1 - q) * np.log1p(-q)
+
+
+def test_entropy_of_uniform_and_of_two_classes():
+    for temperature in (0.1, 1, 64):
+        assert entropy(np.full((3, 7), 5.0), temperature) == pytest.approx(np.log(7))
+        expected = (two_classes(1, temperature) + two_classes(3, temperature)) / 2
+        assert entropy([[1.0, 0.0], [0.0, 3.0]], temperature) == pytest.approx(expected)
+
+
+def test_mean_targets_of_two_classes():
+    found = mean_targets([[np.log(3), 0.0], [0.0, 0.0]], (1, 0.5))
+    assert found == pytest.approx(np.array([[5 / 8, 3 / 8], [(0.9 + 0.5) / 2, (0.1 + 0.5) / 2]]))
+
+
+@given(logits_of_few, st.lists(temperatures, min_size=1, max_size=3))
+def test_mean_targets_are_the_mean_of_softmax(logits, chosen):
+    found = mean_targets(logits, chosen)
+    assert found.shape == (len(chosen), 4)
+    assert found.sum(axis=1) == pytest.approx(np.ones(len(chosen)))
+    for row, temperature in zip(found, chosen, strict=True):
+        assert row == pytest.approx(softmax(logits, temperature).mean(axis=0))
+
+
+def test_logits_are_worked_on_in_blocks(monkeypatch):
+    """Whole and in blocks that do not divide N the numbers are the same, and no block is larger than said."""
+    whole = entropy(LOGITS, 2), mean_targets(LOGITS, (1, 4))
+    seen = []
+    checked = soft_targets.checked_logits
+    monkeypatch.setattr(soft_targets, "BLOCK", 7 * K + 5)
+    monkeypatch.setattr(soft_targets, "checked_logits", lambda z: seen.append(len(z)) or checked(z))
+    assert entropy(LOGITS, 2) == pytest.approx(whole[0], rel=1e-12)
+    assert mean_targets(LOGITS, (1, 4)) == pytest.approx(whole[1], rel=1e-12)
+    assert max(seen) == 7
+    assert sum(seen) == 2 * len(LOGITS)
+
+
+def test_insignificant_classes_are_a_hundredth_of_the_second_or_less():
+    p = np.array([0.004, 0.4, 0.005, 0.59, 0.0])  # of class 3; the second is class 1
+    assert insignificant_classes(p, 3) == 2  # a hundredth exactly counts
+    assert insignificant_classes(p, 3, factor=50) == 3
+    assert insignificant_classes(p, 1) == 3  # p₂ is then class 3, the largest of all: 0.005 is below 0.0059
+    assert insignificant_classes([0.5, 0.3, 0.2], 0) == 0  # never the second itself
+
+
+def test_insignificant_classes_of_no_second_are_undefined():
+    with pytest.raises(DataError, match="probability 0"):
+        insignificant_classes([1.0, 0.0, 0.0], 0)
+    with pytest.raises(DataError, match="class 3"):
+        insignificant_classes([0.5, 0.3, 0.2], 3)
+    with pytest.raises(DataError, match="probabilities"):
+        insignificant_classes([0.5, np.nan, 0.2], 0)
+    with pytest.raises(SpecError, match="factor"):
+        insignificant_classes([0.5, 0.3, 0.2], 0, factor=1)
+
+
+@given(st.floats(0.3, 60), st.floats(0.5, 30))
+def test_the_temperature_of_an_entropy_in_closed_form(temperature, gap):
+    nats = two_classes(gap, temperature)
+    if 1e-6 < nats < np.log(2) - 1e-6:
+        assert temperature_of_entropy([[gap, 0.0], [-gap, 0.0]], nats) == pytest.approx(temperature, rel=1e-6)
+
+
+def test_one_teacher_is_as_soft_as_another():
+    for temperature in (1, 3):
+        found = equal_entropy_temperature(LOGITS, LOGITS / 2.5, temperature)  # a scale is a temperature
+        assert found == pytest.approx(2.5 * temperature)
+    softer = np.random.default_rng(1).normal(size=LOGITS.shape)
+    found = equal_entropy_temperature(LOGITS, softer, 3)
+    assert entropy(LOGITS, found) == pytest.approx(entropy(softer, 3), abs=1e-12)
+    assert found > 3
+
+
+def test_entropies_out_of_reach_are_named():
+    for nats in (np.nan, np.inf, -1, 0, np.log(K), 3):
+        with pytest.raises(DataError, match=rf"no temperature .* {nats:.6g} nats.*log K = 2.48491"):
+            temperature_of_entropy(LOGITS, nats)
+    with pytest.raises(DataError, match="no temperature"):
+        temperature_of_entropy([[0.0, 0.0, -9.0]], 0.5)  # two equal largest: at least log 2
+    with pytest.raises(DataError, match="no temperature"):
+        temperature_of_entropy(np.zeros((2, 3)), 1)
+    with pytest.raises(DataError, match="same images and classes"):
+        equal_entropy_temperature(LOGITS, LOGITS[:, :5], 1)
+
+
+@pytest.mark.parametrize("metric", [entropy, lambda z: mean_targets(z, (1, 2)), lambda z: temperature_of_entropy(z, 1)])
+def test_malformed_logits_are_named_in_every_block(metric, monkeypatch):
+    monkeypatch.setattr(soft_targets, "BLOCK", 8)
+    logits = np.zeros((9, 4))
+    logits[8, 1] = np.nan
+    with pytest.raises(DataError, match="NaN"):
+        metric(logits)
+    for shape in ((0, 4), (4,), (3, 2, 4), (3, 1)):
+        with pytest.raises(DataError, match=r"\[N, K\]"):
+            metric(np.zeros(shape))
