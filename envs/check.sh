@@ -6,7 +6,7 @@ for tool in git make g++ "$python"; do
     command -v "$tool" >/dev/null 2>&1 || missing="$missing $tool"
 done
 if [ -z "$missing" ]; then
-    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || missing=" Python>=3.11"
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11, 4))' || missing=" Python>=3.11.4"
     "$python" -c 'import venv, ensurepip' 2>/dev/null || missing="$missing python3-venv"
     headers='import pathlib, sys, sysconfig; sys.exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").exists())'
     "$python" -c "$headers" || missing="$missing python3-dev"  # fairseq is compiled

@@ -12,7 +12,7 @@ from snakemake.settings.types import DeploymentMethod
 
 from softlabels.controller import begin, require_wanted
 from softlabels.errors import SoftlabelsError
-from softlabels.grid.audit import audit, render_total
+from softlabels.grid.audit import render_total, total
 from softlabels.grid.costs import check_cache_budget
 from softlabels.grid.expand import load_plan
 from softlabels.grid.files import artifact_dict, digest, write_plan
@@ -64,8 +64,8 @@ ARTIFACTS = PLAN.artifacts
 
 # Here, because a dry run has no onstart.
 if workflow.output_settings.dryrun:
-    for line in (render_total(audit(PLAN, Path.cwd())), *PLAN.warnings):
-        print(line, file=sys.stderr)
+    with in_one_sentence():
+        print(render_total(total(PLAN, LAYOUT, ESTIMATOR.recorded)), *PLAN.warnings, sep="\n", file=sys.stderr)
 
 
 # Not a rule: the specs of a changed plan must not count as news for jobs whose own runs are the same.

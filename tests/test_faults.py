@@ -347,6 +347,7 @@ import weakref
 import torch
 
 alive, found_alive = weakref.WeakSet(), []
+error = torch.OutOfMemoryError
 at_once = {True: 16, False: 500}  # pictures that fit into memory, in training and else
 
 
@@ -359,7 +360,7 @@ class Net(torch.nn.Module):
 
     def features(self, x):
         if len(x) > at_once[self.training]:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error("CUDA out of memory")
         return self.flat(x)
 
     def forward(self, x):
@@ -390,6 +391,14 @@ def test_what_does_not_fit_into_memory_is_one_line_and_leaves_room_for_the_other
     assert finished(layout.store(run_id(large), 0)) is None
     assert finished(layout.store(run_id(small), 0)) is not None
     greedy = sys.modules["greedy"]
+    assert set(greedy.found_alive) == {0}
+    for folder in (layout.store(run_id(small), 0), layout.run(run_id(small), 0)):
+        shutil.rmtree(folder)
+    with monkeypatch.context() as told:  # fairseq's own handling of it ends in an error of ours
+        told.setattr(greedy, "error", SoftlabelsError)
+        assert main(["train", *trained, "--device", "cpu"]) == EXIT_ERROR
+    assert one_line(capsys) == "softlabels train: CUDA out of memory"
+    assert finished(layout.store(run_id(small), 0)) is not None
     assert set(greedy.found_alive) == {0}
 
     monkeypatch.setitem(greedy.at_once, False, 1)

@@ -2,7 +2,7 @@
 
 T divides the logits of a trained translation network: in its beam search for BLEU, and where next tokens are scored
 for ECE (first 10,000 tokens) and NLL (all tokens). A panel for each network with BLEU and ECE, and one of all with BLEU
-and NLL. T is one of the probes' (`grid.plan.Translations`); metrics at T ≠ 1 end in `_T<T>`.
+and NLL. T is one of the probes' (`grid.probes.Translations`); metrics at T ≠ 1 end in `_T<T>`.
 """
 
 from __future__ import annotations

@@ -112,8 +112,10 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
     """What the marks are."""
     if plotted.empty:
         return []
+    ways = sorted({roles.stepping(artifact, m) for m in roles.distilled(artifact)} - {"SGD"})
     pictures = "augmented" if any(isinstance(p, Probe) and p.views for _, p in artifact.probes) else "unchanged"
     return [
         f"Points: mean, bars: min to max, {seeds_label(plotted['n'])}; last checkpoint. γ of students with a teacher: "
-        f"mean over seeds, on {pictures} training images."
+        f"mean over seeds, on {pictures} training images.",
+        *(["Steps of students with a teacher, not as published: " + ", ".join(ways) + " (C-STEP)."] if ways else []),
     ]

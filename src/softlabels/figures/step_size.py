@@ -148,7 +148,7 @@ def _draw_lines(axes: Axes, cells: pd.DataFrame) -> None:
         own = cells[cells["alpha"] == alpha].sort_values("temperature")
         if len(own):
             x = own["temperature"] * 2 ** (0.12 * (number - 0.5))  # side by side, so that bars do not hide each other
-            reach = np.stack([own["mean"] - own["low"], own["high"] - own["mean"]])
+            reach = np.stack([own["mean"] - own["low"], own["high"] - own["mean"]]).clip(0)  # rounding of equal seeds
             look = LOOKS[number % len(LOOKS)]
             axes.errorbar(x, own["mean"], yerr=reach, elinewidth=0.8, label=_teacher(alpha), **look)
 

@@ -30,9 +30,10 @@ def on_test(artifact: Artifact, source: Source, member: Member) -> list[Row]:
 
 
 def decoding(probes: Iterable[Translations]) -> str:
-    """How these translations were made, in words for the face: `beam 4, length penalty 1`."""
+    """How these translations were made, in words for the face: `beam 4, length penalty 1, at most 200 tokens`."""
     said = []
     for probe in probes:
         part = "" if probe.sentences is None else f", first {probe.sentences:,} sentences"
-        said.append(f"beam {probe.beam}, length penalty {probe.lenpen:g}{part}")
+        longest = f"{probe.max_len_a:g} × source + {probe.max_len_b}" if probe.max_len_a else f"{probe.max_len_b}"
+        said.append(f"beam {probe.beam}, length penalty {probe.lenpen:g}, at most {longest} tokens{part}")
     return " or ".join(dict.fromkeys(said))

@@ -35,14 +35,7 @@ def audit(plan: Plan, root: Path) -> dict[str, Any]:
     layout = Layout(root / "results" / plan.scale)
     recorded = Recorded(plan, layout)
     records = {(name, seed): record for name in recorded.names for seed, record in recorded.of(name).items()}
-    done = {
-        (name, seed)
-        for name, seeds in plan.seeds.items()
-        for seed in seeds
-        if (name, seed) in records and _complete(layout, name, seed, plan.runs[name].task)
-    }
-    hours = {name: recorded.hours(name) for name in plan.runs}
-
+    done, hours = _done(plan, layout, recorded), _hours(plan, recorded)
     artifacts = {}
     for artifact in plan.artifacts.values():
         trainings = {
@@ -52,10 +45,29 @@ def audit(plan: Plan, root: Path) -> dict[str, Any]:
             for seed in seeds
         }
         artifacts[artifact.id] = _summary(plan, trainings, done, hours)
-    everything = {(name, seed) for name, seeds in plan.seeds.items() for seed in seeds}
-    total = _summary(plan, everything, done, hours)
     jobs = _jobs(plan, layout, Estimator(plan, layout, recorded))
-    return {"scale": plan.scale, "artifacts": artifacts, **total, "stale": _stale(plan, records), "jobs": jobs}
+    whole = total(plan, layout, recorded)
+    return {"scale": plan.scale, "artifacts": artifacts, **whole, "stale": _stale(plan, records), "jobs": jobs}
+
+
+def total(plan: Plan, layout: Layout, recorded: Recorded) -> dict[str, Any]:
+    """What `audit` says of everything together, for a dry run, which must not wait for the rest."""
+    everything = {(name, seed) for name, seeds in plan.seeds.items() for seed in seeds}
+    summary = _summary(plan, everything, _done(plan, layout, recorded), _hours(plan, recorded))
+    return {"scale": plan.scale, **summary}
+
+
+def _done(plan: Plan, layout: Layout, recorded: Recorded) -> set[tuple[str, int]]:
+    return {
+        (name, seed)
+        for name, seeds in plan.seeds.items()
+        for seed in set(seeds) & set(recorded.of(name))
+        if _complete(layout, name, seed, plan.runs[name].task)
+    }
+
+
+def _hours(plan: Plan, recorded: Recorded) -> dict[str, tuple[float, str]]:
+    return {name: recorded.hours(name) for name in plan.runs}
 
 
 def _jobs(plan: Plan, layout: Layout, estimator: Estimator) -> list[dict[str, Any]]:

@@ -250,6 +250,7 @@ class Grid:
                 )
         probes = (declared.get("probes") or {}) | scaled.get("probes", {})
         options = dict(declared.get("options") or {}) | scaled.get("options", {})
+        thinned += [f"{section} of this scale" for section in ("probes", "options") if scaled.get(section)]
         if "compare_with" in options:
             self._known("artifacts", options["compare_with"], key(where, "options.compare_with"))
         return Artifact(

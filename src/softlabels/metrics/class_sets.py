@@ -1,6 +1,6 @@
 """Which classes are semantically similar to a target class, and which dissimilar (Chandrasegaran et al. 2022, App. G).
 
-π is the target class, S1 its similar and S2 its dissimilar classes. The paper lists neither (register X-40). Here they
+π is the target class, S1 its similar and S2 its dissimilar classes. The paper lists neither (C-SETS). Here they
 come from groups of classes, which are a table of the user's (`read_groups`; the paper's method 1 with WordNet's
 groups) or the families of a data set (`families`), from distances of features (`metrics.diffusion.by_distance`;
 method 2), or are written out as `ClassSets`. Standard library only, so that a dry run can check names.

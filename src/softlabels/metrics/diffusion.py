@@ -1,7 +1,7 @@
 """Diffusion index η: do classes move towards similar ones when T rises? (Chandrasegaran et al. 2022, Sec. 4, Eq. 1.)
 
 Of a student trained at T1 and one trained at T2, both asked about the same images. The formula is lost in the text at
-hand and rebuilt from its prose; the paper's code has none (register X-34, X-40).
+hand and rebuilt from its prose; the paper's code has none (C-ETA in docs/conventions.md).
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def centroid_distances(x: Activations, target: str, others: Sequence[str]) -> Fl
 def pairwise_distances(x: Activations, target: str, others: Sequence[str]) -> Floats:
     """Mean distance `[n]` of an image of the target class to one of each other class (App. K).
 
-    The paper takes projected activations and does not say by which templates (X-40): project with `span_pca` of the
+    The paper takes projected activations and does not say by which templates (C-PAIRS): project with `span_pca` of the
     templates of {π} ∪ S1 ∪ S2, or pass activations as they are.
     """
     own, *rest = (x.features[x.labels == k] for k in x.ids([target, *others]))
@@ -86,7 +86,7 @@ def diffusion_index(
         η(S) = 1/|S| Σ_{κ ∈ S} η_κ
 
     Diffusion is systematic when η(S1) < 0 < η(S2). The d of a T sum to 1, so that Σ_{κ ∈ S1 ∪ S2} d_T1(π, κ) η_κ = 0
-    exactly: means weighted by d_T1 always have opposite signs, and the paper's plain means nearly always (X-21). So η
+    exactly: means weighted by d_T1 always have opposite signs, and the paper's plain means nearly always. So η
     of plain distances, without the normalisation, stands beside it: it tells whether a class came closer at all, but
     changes when a network's activations are scaled.
 

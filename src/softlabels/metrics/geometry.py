@@ -67,7 +67,7 @@ def span_pca(
     splits, and to their centroids: `projection(class_centroids(features, labels, classes))`. The largest entry of each
     component is positive, which fixes the signs.
 
-    The released code appends the biases of classes 0, 1, 2 to the templates of other classes (register X-34); here a
+    The released code appends the biases of classes 0, 1, 2 to the templates of other classes (C-SPAN); here a
     template has its own. More than three classes, for the distances of App. K, are this project's reading.
 
     Raises:

@@ -141,9 +141,9 @@ def read_logits(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray
 
 
 def read_probe(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a probe (`grid.plan.Probe`): labels and ids `[M]`, `logits/<checkpoint>` `[M, V, K]`, ….
+    """The tensors of a probe (`grid.probes.Probe`): labels and ids `[M]`, `logits/<checkpoint>` `[M, V, K]`, ….
 
-    One of chosen tokens (`grid.plan.Tokens`) has features and head, and no logits.
+    One of chosen tokens (`grid.probes.Tokens`) has features and head, and no logits.
 
     Raises:
         DataError: the file is missing or damaged, or its tensors do not belong together.

@@ -103,7 +103,7 @@ def temperature_of_entropy(logits: ArrayLike, nats: float) -> float:
 def equal_entropy_temperature(logits: ArrayLike, reference: ArrayLike, temperature: float) -> float:
     """The T at which a teacher's targets are on average as soft as another's at its `temperature`.
 
-    T_a and T_b of App. H of Chandrasegaran et al. 2022 (Table H.1; the values are lost, register X-28): of the teacher
+    T_a and T_b of App. H of Chandrasegaran et al. 2022 (Table H.1; the values are lost in print): of the teacher
     trained without label smoothing (`logits`), against the smoothed one (`reference`) at T = 1 and 3. Both `[N, K]`, of
     the same images.
 

@@ -19,7 +19,7 @@ METRICS = ("bleu", "sacrebleu", "chrf")
 
 @dataclass(frozen=True)
 class TranslationFile:
-    """The JSON of a probe (`grid.plan.Translations`); the fields are its keys, the texts have an entry per sentence."""
+    """The JSON of a probe (`grid.probes.Translations`); the fields are its keys, texts have an entry per sentence."""
 
     run: str
     seed: int

@@ -33,7 +33,10 @@ from softlabels.versions import code_version, stages
 
 # A resumed history has lost the order of its keys.
 HISTORY_COLUMNS = ("step", "epoch", "lr_factor", "train_loss", "val_top1", "val_nll")
-LESS_AT_ONCE = "lower recipe.micro_batch (images) or recipe.max_tokens (translation), or take a larger device"
+LESS_AT_ONCE = (
+    "set or lower recipe.micro_batch (images) or lower recipe.max_tokens (translation), or take a larger device, "
+    "which is the only way with targets.gradient_norm: matched"
+)
 
 
 def train(worker: Worker, jobs: Sequence[tuple[str, int]]) -> None:

@@ -100,8 +100,10 @@ def each(worker: Worker, jobs: Sequence[tuple[Any, ...]], make: Callable[..., No
                 stop.progressed |= worker.progressed
                 raise
             except SoftlabelsError as error:
-                failures.append(error)
-            except torch.OutOfMemoryError:  # whose traceback would hold what the next one needs
+                # The frames of a traceback hold the network of the one that failed, and the next one needs the room.
+                error.__context__ = None
+                failures.append(error.with_traceback(None))
+            except torch.OutOfMemoryError:
                 failures.append(
                     SoftlabelsError(
                         f"{job[0]} seed {job[1]} does not fit into the memory of the device: {in_less_memory}"

@@ -67,7 +67,7 @@ def predictions(network: Any, corpus: Corpus, checkpoint: str) -> State:
 
 
 def ask_tokens(translator: Translator, corpus: Corpus, probe: Tokens) -> State:
-    """The tensors of a probe (`grid.plan.Tokens`).
+    """The tensors of a probe (`grid.probes.Tokens`).
 
     Raises:
         SpecError: a token that is not a type of the vocabulary, or that never comes next.

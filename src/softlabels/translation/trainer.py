@@ -192,7 +192,8 @@ class Trainer:
         if update == self.updates:  # fairseq has caught it, and would go on without this batch
             raise SoftlabelsError(
                 f"{self.identity} seed {self.seed}: the batch after update {update} does not fit into the memory of "
-                "the device; lower recipe.max_tokens and raise recipe.update_freq in proportion"
+                "the device; lower recipe.max_tokens and raise recipe.update_freq in proportion, or with "
+                "targets.gradient_norm: matched, which wants whole batches, take a larger device"
             )
         self.updates = update
         losses, done = self._step(cfg, trainer, task, iterator, subsets, end)
