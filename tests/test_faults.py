@@ -387,7 +387,9 @@ def test_what_does_not_fit_into_memory_is_one_line_and_leaves_room_for_the_other
     trained = [str(layout.run(run_id(spec), 0) / "run.json") for spec in (large, small)]
     assert main(["train", *trained, "--device", "cpu"]) == EXIT_ERROR
     message = one_line(capsys)
-    assert f"{run_id(large)} seed 0 does not fit into the memory of the device: lower recipe.micro_batch" in message
+    assert (
+        f"{run_id(large)} seed 0 does not fit into the memory of the device: set or lower recipe.micro_batch" in message
+    )
     assert finished(layout.store(run_id(large), 0)) is None
     assert finished(layout.store(run_id(small), 0)) is not None
     greedy = sys.modules["greedy"]
