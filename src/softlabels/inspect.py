@@ -13,7 +13,7 @@ from softlabels.files import read_json
 from softlabels.grid.costs import forward_flops
 from softlabels.grid.identity import dataset_id, needed_cache, run_id
 from softlabels.grid.plan import Plan
-from softlabels.grid.spec import Run, teacher_of, to_dict
+from softlabels.grid.spec import initial_of, parents_of, teacher_of, to_dict
 from softlabels.layout import Layout
 from softlabels.lease import describe, holder
 from softlabels.store import finished
@@ -31,18 +31,20 @@ def show(plan: Plan, layout: Layout, beginning: str) -> str:
         listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         raise SpecError(f"{len(found)} runs of scale {plan.scale} begin with {beginning!r}; choose of {listed}")
     name = found[0]
-    spec, teacher, need = plan.runs[name], teacher_of(plan.runs[name]), needed_cache(plan.runs[name])
+    spec, need = plan.runs[name], needed_cache(plan.runs[name])
     page = to_dict(spec)
-    if teacher is not None and isinstance(teacher.run, Run):
-        page["targets"]["teacher"]["run"] = run_id(teacher.run)
+    for origin, parent in parents_of(spec):
+        (page if parent is initial_of(spec) else page["targets"])[parent.role]["run"] = run_id(origin)
     flops = forward_flops(spec)
     wanted = [a.target for a in plan.artifacts.values() if any(run_id(m.run) == name for m in a.members)]
     taught = [n for n, other in plan.runs.items() if (t := teacher_of(other)) and t.run == spec]
+    begun = [n for n, other in plan.runs.items() if (i := initial_of(other)) and i.run == spec]
     seeds = {seed: _state(layout.store(name, seed)) for seed in plan.seeds[name]}
     facts = {
         "run": name,
         "artifacts": wanted,
         "teaches": taught,
+        "begins": begun,
         "data": str(layout.data(dataset_id(spec.dataset))),
         "store": str(layout.store(name, 0).parent),
         "cache": f"{layout.cache(need.id, 0).parent} ({need.bytes:,} bytes a seed)" if need else None,

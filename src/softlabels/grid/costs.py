@@ -99,11 +99,13 @@ def examples_per_step(run: Run) -> int:
 
 def training_flops(run: Run) -> float | None:
     """Operations of one training: three forward passes (backward counts two) of every image or token it sees, and one
-    of a teacher that runs online, or the output layer of one whose activations are cached. None where a network or the
-    size of the data is unknown."""
+    of a teacher that runs online, or the output layer of one whose activations are cached; of a network that is only
+    measured, one pass over validation and test. None where a network or the size of the data is unknown."""
     forward, steps = forward_flops(run), training_steps(run)
     if forward is None or steps is None:
         return None
+    if steps == 0:
+        return forward * sum(split_sizes(run.dataset)[split] or 0 for split in ("val", "test"))
     online = online_teacher(run)
     teaching = (online and forward_flops(run, online)) or 0.0
     if isinstance(run, TranslationSpec) and isinstance(run.targets, Distill) and cache_kind(run) == "features":

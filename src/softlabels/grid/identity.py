@@ -18,6 +18,7 @@ from typing import Any
 from softlabels.errors import SpecError
 from softlabels.files import canonical_json, read_json, write_json
 from softlabels.grid import corpora, datasets, transformers
+from softlabels.grid.initial import TorchvisionWeights, UserWeights, torchvision_file
 from softlabels.grid.parse import run_from
 from softlabels.grid.plan import Plan
 from softlabels.grid.probes import AnyProbe, Translations
@@ -26,7 +27,10 @@ from softlabels.grid.spec import (
     DatasetSpec,
     Distill,
     Hard,
+    Initial,
     LogitMatch,
+    ModelSpec,
+    Parent,
     Run,
     RunSpec,
     Smooth,
@@ -36,6 +40,7 @@ from softlabels.grid.spec import (
     UserNetwork,
     cache_kind,
     dataset_name,
+    initial_of,
     teacher_of,
     to_dict,
 )
@@ -71,7 +76,7 @@ def run_id(spec: Run) -> str:
     else:
         stages = ["data", "models", "training", *(["cache"] if teacher_of(spec) else [])]
     content = _canonical(spec, versions=True) | {"code": {stage: code_version(stage) for stage in stages}}
-    parts = (_dataset_slug(spec.dataset), _model_slug(spec.model.name), _targets_slug(spec.targets))
+    parts = (_dataset_slug(spec.dataset), _model_slug(spec.model.name), _targets_slug(spec.targets) + _initial_slug(spec))
     return ".".join((*parts, _hash8(content)))
 
 
@@ -84,16 +89,24 @@ def spec_digest(spec: Run) -> str:
 def _canonical(spec: Run, versions: bool) -> dict[str, Any]:
     result: dict[str, Any] = to_dict(spec)
     result["dataset"] = _data_identity(spec.dataset)
-    teacher = teacher_of(spec)
-    if teacher is not None:
-        run: Any = to_dict(teacher.run)
-        if isinstance(teacher.run, Run):
-            run = run_id(teacher.run) if versions else spec_digest(teacher.run)
-        else:
-            # Where the user keeps a file does not matter, only what is in it.
-            run = {name: value for name, value in run.items() if name not in ("weights", "logits")}
-        result["targets"]["teacher"]["run"] = run
+    if (teacher := teacher_of(spec)) is not None:
+        result["targets"]["teacher"]["run"] = _parent_identity(spec, teacher, versions)
+    if (initial := initial_of(spec)) is not None:
+        result["initial"]["run"] = _parent_identity(spec, initial, versions)
     return result
+
+
+def _parent_identity(spec: Run, parent: Parent, versions: bool) -> Any:
+    if isinstance(parent.run, Run):
+        return run_id(parent.run) if versions else spec_digest(parent.run)
+    if isinstance(parent.run, TorchvisionWeights):  # the name says the content, by the beginning of its SHA-256
+        return _torchvision_file(spec.model, parent.run)
+    # Where the user keeps a file does not matter, only what is in it.
+    return {name: value for name, value in to_dict(parent.run).items() if name not in ("weights", "logits")}
+
+
+def _torchvision_file(model: ModelSpec, weights: TorchvisionWeights) -> str:
+    return torchvision_file(model.name, dict(model.options), weights.torchvision).rpartition(".")[0]
 
 
 def _data_identity(dataset: DatasetSpec | CorpusSpec) -> dict[str, Any]:
@@ -130,11 +143,33 @@ def _teacher_slug(teacher: Teacher) -> str:
         return "own-logits"
     if isinstance(run, UserNetwork):
         return f"own-{_model_slug(run.model.name)}"
-    # One generation only: the name of a great-grandchild stays readable, the hash tells the rest.
-    taught_by = run.targets.kind if teacher_of(run) else _targets_slug(run.targets)
-    extra = [teacher.checkpoint.replace(":", "")] if teacher.checkpoint != "last" else []
-    extra += [f"s{teacher.seed}"] if teacher.seed != "same" else []
-    return "-".join((_model_slug(run.model.name), taught_by, *extra))
+    return "-".join((_model_slug(run.model.name), _training_slug(run), *_which(teacher)))
+
+
+def _training_slug(run: Run) -> str:
+    """One generation only: the name of a great-grandchild stays readable, the hash tells the rest."""
+    return run.targets.kind if teacher_of(run) else _targets_slug(run.targets)
+
+
+def _which(parent: Parent) -> list[str]:
+    extra = [parent.checkpoint.replace(":", "")] if parent.checkpoint != "last" else []
+    return extra + ([f"s{parent.seed}"] if parent.seed != "same" else [])
+
+
+def _initial_slug(spec: Run) -> str:
+    """`-init-imagenet-hard` (new head), `-kept-…` (its head too) or `-measured-…` (not trained at all), or nothing."""
+    initial = initial_of(spec)
+    if initial is None:
+        return ""
+    what = "measured" if spec.recipe.steps == 0 else {"new": "init", "kept": "kept"}[initial.head]  # type: ignore[union-attr]
+    match initial.run:
+        case RunSpec() as run:
+            origin = "-".join((_dataset_slug(run.dataset), _training_slug(run), *_which(initial)))
+        case TorchvisionWeights(torchvision=name):
+            origin = _slug(name)
+        case UserWeights():
+            origin = "own"
+    return f"-{what}-{origin}"
 
 
 # ---------------------------------------------------------------- data, caches, probes
@@ -153,6 +188,17 @@ def teacher_id(teacher: Teacher) -> str:
     if isinstance(teacher.run, Run):
         return run_id(teacher.run)
     return f"{_teacher_slug(teacher)}.{teacher.run.sha256[:8]}"
+
+
+def initial_id(model: ModelSpec, initial: Initial) -> str:
+    """The name of the weights that a network begins with: a run id, a file of torchvision, or a name of the content."""
+    match initial.run:
+        case RunSpec():
+            return run_id(initial.run)
+        case TorchvisionWeights():
+            return _torchvision_file(model, initial.run)
+        case UserWeights():
+            return f"own-{_model_slug(model.name)}.{initial.run.sha256[:8]}"
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 from softlabels.grid.costs import caching_flops, needed_caches, probe_flops, training_flops
 from softlabels.grid.expand import chain
-from softlabels.grid.identity import CacheNeed, dataset_id, needed_cache, probe_id, run_id
+from softlabels.grid.identity import CacheNeed, dataset_id, initial_id, needed_cache, probe_id, run_id
+from softlabels.grid.initial import TorchvisionWeights
 from softlabels.grid.plan import Plan
 from softlabels.grid.probes import AnyProbe, Translations
-from softlabels.grid.spec import Run, teacher_of
+from softlabels.grid.spec import Run, initial_of, parents_of, teacher_of
 from softlabels.layout import Layout
 
 
@@ -72,11 +73,8 @@ class Block(NamedTuple):
 
 
 def generation(spec: Run) -> int:
-    """0 for a network trained on labels or by a teacher of the user's own, else one more than its teacher."""
-    teacher = teacher_of(spec)
-    if teacher is None or not isinstance(teacher.run, Run):
-        return 0
-    return generation(teacher.run) + 1
+    """0 for a run that needs no other one first, else one more than the latest that it needs."""
+    return max((generation(parent) + 1 for parent, _ in parents_of(spec)), default=0)
 
 
 def blocks(seeds: Iterable[int], size: int) -> Iterator[tuple[int, ...]]:
@@ -199,7 +197,7 @@ def _within(dealt: Iterable[Block], limit: float | None) -> Iterator[list[Block]
 
 
 def _asked(plan: Plan) -> dict[str, frozenset[str]]:
-    """Run id → the artifacts that need it, for themselves or as a teacher."""
+    """Run id → the artifacts that need it, for themselves or for another run."""
     asked: dict[str, set[str]] = {}
     for artifact in plan.artifacts.values():
         for member in artifact.members:
@@ -213,12 +211,13 @@ def _manifest(spec: Run, layout: Layout) -> Path:
 
 
 def _read_by(spec: Run, seeds: Iterable[int], layout: Layout) -> list[Path]:
-    """What training these seeds reads: the data, and the caches or the online teachers' records."""
-    need, teacher = needed_cache(spec), teacher_of(spec)
+    """What training these seeds reads: the data, initial weights, and the caches or the online teachers' records."""
+    need, initial, found = needed_cache(spec), initial_of(spec), [_manifest(spec, layout)]
     if need is not None:
-        logits = [layout.cache(need.id, need.seed(seed)) / "manifest.json" for seed in seeds]
-    elif teacher is not None and isinstance(teacher.run, Run):
-        logits = [layout.run(run_id(teacher.run), teacher.seed_for(seed)) / "run.json" for seed in seeds]
-    else:
-        logits = []
-    return [_manifest(spec, layout), *logits]
+        found += [layout.cache(need.id, need.seed(seed)) / "manifest.json" for seed in seeds]
+    for origin, parent in parents_of(spec):
+        if parent is not teacher_of(spec) or need is None:
+            found += [layout.run(run_id(origin), parent.seed_for(seed)) / "run.json" for seed in seeds]
+    if initial is not None and isinstance(initial.run, TorchvisionWeights):
+        found.append(layout.weights(initial_id(spec.model, initial)))
+    return found

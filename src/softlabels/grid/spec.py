@@ -14,9 +14,10 @@ import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from softlabels.errors import require
+from softlabels.grid.initial import TorchvisionWeights, UserWeights, torchvision_file
 from softlabels.grid.recipe import Normalise, Recipe
 from softlabels.grid.translation import CorpusSpec, TranslationRecipe
 
@@ -120,23 +121,24 @@ class UserLogits:
 
 
 @dataclass(frozen=True)
-class Teacher:
-    """Who teaches: another run or something of the user's own."""
+class Parent:
+    """A network that a run learns from or begins with: another run at one of its checkpoints, or one from elsewhere."""
 
-    run: RunSpec | TranslationSpec | UserNetwork | UserLogits
+    run: RunSpec | TranslationSpec | UserNetwork | UserLogits | TorchvisionWeights | UserWeights
     seed: Literal["same"] | int = "same"
     checkpoint: str = "last"
+    role: ClassVar[str] = "parent"
 
     def __post_init__(self) -> None:
         require(
             re.fullmatch(r"last|best|step:[1-9][0-9]*", self.checkpoint) is not None,
-            f"teacher.checkpoint must be last, best or step:<n>, not {self.checkpoint!r}",
+            f"{self.role}.checkpoint must be last, best or step:<n>, not {self.checkpoint!r}",
         )
         if not isinstance(self.run, Run):
-            # Files of the user's own know neither seeds nor checkpoints.
+            # Files from elsewhere know neither seeds nor checkpoints.
             require(
                 self.seed == "same" and self.checkpoint == "last",
-                "teacher.seed and teacher.checkpoint have no effect on a network or logits of your own",
+                f"{self.role}.seed and {self.role}.checkpoint have no effect on a network or logits of your own",
             )
         elif self.checkpoint.startswith("step:"):
             require(isinstance(self.run, RunSpec), "teacher.checkpoint of a translation run must be last or best")
@@ -145,15 +147,36 @@ class Teacher:
             regular = recipe.milestone_every is not None and step % recipe.milestone_every == 0
             require(
                 regular or step in recipe.milestones,
-                f"teacher.checkpoint: the teacher keeps no weights at step {step}; "
+                f"{self.role}.checkpoint: the {self.role} keeps no weights at step {step}; "
                 "add it to the milestones of its recipe",
             )
 
-    def seed_for(self, student_seed: int) -> int:
-        """The seed of the teacher, which also owns the stream of views; files of the user's own have none (0)."""
+    def seed_for(self, seed: int) -> int:
+        """The seed of this network for a `seed` of the run; files from elsewhere have none (0)."""
         if not isinstance(self.run, Run):
             return 0
-        return student_seed if self.seed == "same" else self.seed
+        return seed if self.seed == "same" else self.seed
+
+
+@dataclass(frozen=True)
+class Teacher(Parent):
+    """Who teaches: another run or something of the user's own. Its seed also owns the stream of views."""
+
+    run: RunSpec | TranslationSpec | UserNetwork | UserLogits
+    role: ClassVar[str] = "teacher"
+
+
+@dataclass(frozen=True)
+class Initial(Parent):
+    """The weights that a run begins with: of another run of the same network, of torchvision, or of a file.
+
+    `head: new` draws the last layer from the run's own seed, `head: kept` takes it over too, which needs equal K.
+    Chandrasegaran et al. begin networks on CUB-200 with ones trained on ImageNet (supplement F).
+    """
+
+    run: RunSpec | TorchvisionWeights | UserWeights
+    head: Literal["new", "kept"] = "new"
+    role: ClassVar[str] = "initial"
 
 
 @dataclass(frozen=True)
@@ -254,9 +277,13 @@ class RunSpec:
     targets: Targets
     recipe: Recipe
     task: Literal["image"] = "image"
+    initial: Initial | None = None
+    """None: weights drawn from the seed. With `head: kept` and `recipe.steps: 0` a network is only measured, and
+    `targets` says what it was trained on."""
 
     def __post_init__(self) -> None:
         _settle(self, "dense", ("dense", "online"))
+        _settle_initial(self)
         teacher = teacher_of(self)
         require(teacher is None or not isinstance(teacher.run, TranslationSpec), "a translation run teaches no images")
         if teacher is not None and isinstance(teacher.run, RunSpec):
@@ -315,6 +342,33 @@ def _settle(run: Run, default_cache: str, caches: tuple[str, ...]) -> None:
         )
 
 
+def _settle_initial(run: RunSpec) -> None:
+    """Refuse weights that are not of the run's network, and nothing to train without a network to measure."""
+    initial = run.initial
+    if run.recipe.steps == 0:
+        require(
+            initial is not None and initial.head == "kept",
+            "recipe.steps: 0 measures a network that is there already: give initial, with head: kept",
+        )
+        require(
+            teacher_of(run) is None,
+            "recipe.steps: 0 trains nothing, so there is no teacher: targets are hard or smooth, what the network "
+            "was trained on",
+        )
+        object.__setattr__(run, "recipe", run.recipe.without_training())
+    if initial is None:
+        return
+    if isinstance(initial.run, TorchvisionWeights):
+        torchvision_file(run.model.name, dict(run.model.options), initial.run.torchvision)
+    if isinstance(initial.run, RunSpec):
+        theirs, ours = initial.run.model, run.model
+        require(
+            theirs == ours,
+            f"initial: weights of {theirs.name} {dict(theirs.options)} do not fit {ours.name} {dict(ours.options)}; "
+            "name a run of the same network and options",
+        )
+
+
 def _check_whole_batches(run: Run, name: str, whole: bool) -> None:
     """A batch in parts has no norm before its last part; matched part by part, memory would decide numbers."""
     require(
@@ -336,6 +390,17 @@ def cache_kind(run: Run) -> str | None:
 def teacher_of(run: Run) -> Teacher | None:
     """The teacher of a distilling run, else None."""
     return getattr(run.targets, "teacher", None)
+
+
+def initial_of(run: Run) -> Initial | None:
+    """The weights that a run begins with, if not drawn from its seed."""
+    return run.initial if isinstance(run, RunSpec) else None
+
+
+def parents_of(run: Run) -> tuple[tuple[Run, Parent], ...]:
+    """The runs that a run needs first, each with its part in it: the one it begins with, the one that teaches it."""
+    parents = (initial_of(run), teacher_of(run))
+    return tuple((p.run, p) for p in parents if p is not None and isinstance(p.run, Run))
 
 
 def dataset_name(dataset: DatasetSpec | CorpusSpec) -> str:
