@@ -134,7 +134,7 @@ def _relative(path: Path, root: Path) -> str:
 
 
 def chain(run: Run, seeds: Iterable[int]) -> list[tuple[Run, tuple[int, ...]]]:
-    """A run and the runs it begins with or learns from, these first, each with the seeds that `seeds` of the run need."""
+    """A run and the runs it begins with or learns from, these first, each with the seeds that `seeds` of it need."""
     found: dict[Run, set[int]] = {}
 
     def add(spec: Run, needed: Iterable[int]) -> None:

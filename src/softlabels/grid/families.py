@@ -116,7 +116,7 @@ class Grid:
             targets["teacher"], published["teacher"] = self._teacher(
                 targets["teacher"], run["dataset"], is_text, key(where, "targets.teacher"), changes
             )
-        parts = {"dataset": dataset, "model": model, "recipe": recipe, "targets": targets}
+        parts: dict[str, Any] = {"dataset": dataset, "model": model, "recipe": recipe, "targets": targets}
         if run.get("initial") is not None:
             parts["initial"] = self._initial(run["initial"], key(where, "initial"), changes)
         spec = run_from(parts | ({"task": "translation"} if is_text else {}), where)

@@ -76,8 +76,8 @@ def run_id(spec: Run) -> str:
     else:
         stages = ["data", "models", "training", *(["cache"] if teacher_of(spec) else [])]
     content = _canonical(spec, versions=True) | {"code": {stage: code_version(stage) for stage in stages}}
-    parts = (_dataset_slug(spec.dataset), _model_slug(spec.model.name), _targets_slug(spec.targets) + _initial_slug(spec))
-    return ".".join((*parts, _hash8(content)))
+    taught = _targets_slug(spec.targets) + _initial_slug(spec)
+    return ".".join((_dataset_slug(spec.dataset), _model_slug(spec.model.name), taught, _hash8(content)))
 
 
 @functools.cache

@@ -130,7 +130,7 @@ def _union(args: tuple[Any, ...], value: Any, where: str) -> Any:
 
 
 def _member(classes: tuple[Any, ...], value: Mapping[str, Any], where: str) -> type:
-    """The class of a tagged union: by its `kind`, or for a teacher or initial weights by the key only that class has."""
+    """The class of a tagged union: by its `kind`, or of a parent by the key that only this class has."""
     kinds = {c.kind: c for c in classes if hasattr(c, "kind")}
     if kinds:
         if value.get("kind") not in kinds:

@@ -136,7 +136,7 @@ class Precision:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained. Exactly one of `steps` and `epochs` is given; 0 steps measure a network that is there."""
+    """How a network is trained. Exactly one of `steps` and `epochs` is given; 0 steps: only measured."""
 
     batch_size: int
     optimiser: Optimiser

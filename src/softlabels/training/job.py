@@ -21,10 +21,11 @@ from softlabels.errors import SoftlabelsError, SpecError, Stopped
 from softlabels.files import atomic, read_json, sha256, write_json
 from softlabels.grid.identity import CacheNeed, dataset_id, needed_cache, read_spec, run_id, spec_digest, teacher_id
 from softlabels.grid.parse import run_from
-from softlabels.grid.spec import Run, RunSpec, Teacher, TranslationSpec, teacher_of, to_dict
+from softlabels.grid.spec import Parent, Run, RunSpec, TranslationSpec, initial_of, teacher_of, to_dict
 from softlabels.lease import Lease
 from softlabels.store import finished, publish
 from softlabels.training.checkpoint import State
+from softlabels.training.initial import load_initial
 from softlabels.training.pictures import Pictures, evaluate
 from softlabels.training.teachers import load_teacher
 from softlabels.training.trainer import Trained, Trainer
@@ -64,7 +65,7 @@ def _remove_state(folder: Path) -> None:
 
 
 def _require_same_origin(worker: Worker, folder: Path) -> None:
-    """Refuse results of pictures or of a teacher that have since been replaced under the same name.
+    """Refuse results of pictures, a teacher or initial weights that have since been replaced under the same name.
 
     An image folder without a declared sha256 can change, and a teacher trained again on CUDA need not be the same.
     """
@@ -77,18 +78,23 @@ def _require_same_origin(worker: Worker, folder: Path) -> None:
             f"{folder} was trained on other data than {manifest} describes; declare dataset.sha256 "
             "(softlabels fingerprint), or delete the folder to train again"
         )
-    now = _teacher_files(worker, teacher_of(spec), record["seed"])
-    if now and (record.get("teacher_files") or now) != now:
-        raise SoftlabelsError(
-            f"{folder} was taught by a teacher that has been trained again since; delete the folder to train again"
-        )
+    for key, parent, part in (
+        ("teacher_files", teacher_of(spec), "was taught by a teacher"),
+        ("initial_files", initial_of(spec), "began with a network"),
+    ):
+        now = _parent_files(worker, parent, record["seed"])
+        if now and (record.get(key) or now) != now:
+            raise SoftlabelsError(
+                f"{folder} {part} that has been trained again since; delete the folder to train again"
+            )
 
 
-def _teacher_files(worker: Worker, teacher: Teacher | None, seed: int) -> dict[str, str] | None:
-    """The files of the run that teaches a student of `seed`, with their SHA-256; None without one or unfinished."""
-    if teacher is None or not isinstance(teacher.run, Run):
+def _parent_files(worker: Worker, parent: Parent | None, seed: int) -> dict[str, str] | None:
+    """The files of the run that a run of `seed` learns from or begins with, with their SHA-256; None without one or
+    unfinished."""
+    if parent is None or not isinstance(parent.run, Run):
         return None
-    record = finished(worker.layout.store(run_id(teacher.run), teacher.seed_for(seed)))
+    record = finished(worker.layout.store(run_id(parent.run), parent.seed_for(seed)))
     return record["files"] if record else None
 
 
@@ -127,6 +133,7 @@ def _train_images(worker: Worker, spec: RunSpec, seed: int, folder: Path, lease:
         checkpoint_seconds=worker.checkpoint_seconds,
         should_stop=worker.asked_to_stop,
         before_writing=lease.require,
+        begin=lambda network: load_initial(network, spec, seed, worker.layout),
     )
     worker.begin()
     trained = trainer.run()
@@ -203,7 +210,8 @@ def _write_record(
             **about,
             "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
             "device": _device_name(worker.device),
-            "teacher_files": _teacher_files(worker, teacher_of(spec), seed),
+            "teacher_files": _parent_files(worker, teacher_of(spec), seed),
+            "initial_files": _parent_files(worker, initial_of(spec), seed),
             "code_versions": {stage: code_version(stage) for stage in stages()},
             "versions": {
                 "python": platform.python_version(),
@@ -243,7 +251,7 @@ def _origin(worker: Worker, need: CacheNeed, stream: int) -> dict[str, Any]:
     }
     if isinstance(need.student, RunSpec):
         origin["augment"] = to_dict(need.student.recipe.augment)
-    files = _teacher_files(worker, need.teacher, stream)
+    files = _parent_files(worker, need.teacher, stream)
     return origin | ({"teacher_files": files} if files else {})
 
 

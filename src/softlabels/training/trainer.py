@@ -21,7 +21,7 @@ from tqdm import tqdm
 from softlabels import tensors
 from softlabels.errors import SoftlabelsError, SpecError, Stopped
 from softlabels.grid.spec import RunSpec
-from softlabels.models import build
+from softlabels.models import Network, build
 from softlabels.targets import make_loss
 from softlabels.training.augment import view_shape
 from softlabels.training.checkpoint import Checkpoint, State
@@ -60,7 +60,7 @@ class Trained:
 
 
 class Trainer:
-    """One run and seed; `folder` keeps its checkpoint and milestones."""
+    """One run and seed; `folder` keeps its checkpoint and milestones, `begin` may put weights into the network."""
 
     def __init__(
         self,
@@ -75,6 +75,7 @@ class Trainer:
         checkpoint_seconds: float = 60.0,
         should_stop: Callable[[], bool] = lambda: False,
         before_writing: Callable[[], None] = lambda: None,
+        begin: Callable[[Network], None] = lambda network: None,
     ) -> None:
         self.spec, self.recipe, self.seed = spec, spec.recipe, seed
         self.train_set, self.val_set, self.teacher = train, val, teacher
@@ -92,6 +93,7 @@ class Trainer:
         self.network = build(spec.model, train.data.num_classes, shape).to(self.device)
         if self.recipe.precision.channels_last:
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        begin(self.network)  # initial weights in place of those that the seed has drawn
         self.optimiser = make_optimiser(self.network, self.recipe.optimiser)
         self.loss = make_loss(spec.targets, train.data.num_classes)
         self.ema = self._copy(self.network.state_dict()) if self.recipe.ema else None
@@ -146,6 +148,8 @@ class Trainer:
                         f"stopped at step {self.step} of {self.steps}, state saved; run the same command again",
                         progressed=self.step > begun_at,
                     )
+        if self.steps == 0:
+            self._validate()
         self.seconds = seconds_before + time.monotonic() - begun
         last = self._weights()
         broken = [name for name, t in last.items() if t.is_floating_point() and not torch.isfinite(t).all()]
@@ -221,12 +225,10 @@ class Trainer:
 
     def _validate(self) -> None:
         """One row of the history; the best validation accuracy so far keeps its weights (ties: the later)."""
-        row: dict[str, Any] = {
-            "step": self.step,
-            "epoch": self.step * self.recipe.batch_size / len(self.train_set),
-            "lr_factor": rate_factor(self.recipe.schedule, self.step - 1, self.steps),
-            "train_loss": self.loss_sum / max(1, self.loss_count),
-        }
+        row: dict[str, Any] = {"step": self.step, "epoch": self.step * self.recipe.batch_size / len(self.train_set)}
+        if self.step > 0:
+            row["lr_factor"] = rate_factor(self.recipe.schedule, self.step - 1, self.steps)
+            row["train_loss"] = self.loss_sum / max(1, self.loss_count)
         self.loss_sum, self.loss_count = 0.0, 0
         if len(self.val_set):
             with self._evaluated_weights():
