@@ -119,7 +119,7 @@ def _warnings(runs: Mapping[str, Run]) -> Iterator[str]:
     flat = [
         name
         for name, run in runs.items()
-        if isinstance(run.targets, Distill) and run.targets.cache == "topk_lse" and run.targets.temperature > 2
+        if isinstance(run.targets, Distill) and run.targets.cache == "topk_lse" and run.targets.given_temperature > 2
     ]
     if flat:
         yield (

@@ -116,6 +116,10 @@ class Grid:
             targets["teacher"], published["teacher"] = self._teacher(
                 targets["teacher"], run["dataset"], is_text, key(where, "targets.teacher"), changes
             )
+        if isinstance(softness := targets.get("temperature"), Mapping) and "entropy_of" in softness:
+            place = key(where, "targets.temperature.entropy_of")
+            reference, _ = self._teacher(softness["entropy_of"], run["dataset"], is_text, place, changes)
+            targets["temperature"] = {**softness, "entropy_of": reference}
         parts: dict[str, Any] = {"dataset": dataset, "model": model, "recipe": recipe, "targets": targets}
         if run.get("initial") is not None:
             parts["initial"] = self._initial(run["initial"], key(where, "initial"), changes)
@@ -353,6 +357,7 @@ def _require_fit(run: Run) -> None:
             raise SpecError(f"model.options.heads: {o['heads']} heads do not divide a width of {o['dim']}")
         return
     fit.require_initial_fits(run)
+    fit.require_features_fit(run)
     side = min(datasets.info(run.dataset).shape[1:])
     crop, least = run.recipe.augment.crop, getattr(zoo.MODELS.get(run.model.name), "min_side", 1)
     if crop is not None and crop > side:

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal
 
 from softlabels.errors import require
 from softlabels.grid.initial import TorchvisionWeights, UserWeights, torchvision_file
+from softlabels.grid.overhaul import Overhaul
 from softlabels.grid.recipe import Normalise, Recipe
 from softlabels.grid.translation import CorpusSpec, TranslationRecipe
 
@@ -180,6 +181,21 @@ class Initial(Parent):
 
 
 @dataclass(frozen=True)
+class EqualEntropy:
+    """A temperature that depends on results: that at which the teacher's targets are as soft as other ones.
+
+    Solved when training starts, such that the mean entropy of the teacher's targets over the training images equals
+    that of the targets of `entropy_of` at its `temperature` (T_a and T_b of Chandrasegaran et al., App. H).
+    """
+
+    entropy_of: Teacher
+    temperature: float
+
+    def __post_init__(self) -> None:
+        require(self.temperature > 0, f"targets.temperature.temperature must be > 0, not {self.temperature}")
+
+
+@dataclass(frozen=True)
 class Distill:
     """Distillation: (1 − β)·H(y, p) + β·[T²]·multiplier·D(pᵗ(T), p(T or 1)).
 
@@ -189,7 +205,7 @@ class Distill:
     """
 
     teacher: Teacher
-    temperature: float
+    temperature: float | EqualEntropy
     beta: float = 1.0
     student_tempered: bool = True
     t2: bool = True
@@ -212,10 +228,25 @@ class Distill:
     """`matched`: batch by batch, the term's gradient with respect to the logits [B, K] is scaled to the Frobenius norm
     that it would have with T = 1 for teacher and student, so that T turns the steps of SGD and does not lengthen them.
     The norm is that of the whole batch: no `micro_batch` and no `update_freq`."""
+    features: Overhaul | None = None
+    """A further term on features of the teacher, which then runs online."""
     kind: Literal["distill"] = "distill"
 
     def __post_init__(self) -> None:
-        require(self.temperature > 0, f"targets.temperature must be > 0, not {self.temperature}")
+        if isinstance(self.temperature, EqualEntropy) and self.temperature.entropy_of == self.teacher:
+            object.__setattr__(self, "temperature", self.temperature.temperature)
+        if not isinstance(self.temperature, EqualEntropy):
+            require(self.temperature > 0, f"targets.temperature must be > 0, not {self.temperature}")
+        require(
+            self.features is None or self.cache in ("auto", "online"),
+            f"targets.features needs the teacher beside the student (cache: online), not cache: {self.cache}",
+        )
+        online = self.features is not None or self.cache == "online"
+        require(
+            not (online and isinstance(self.temperature, EqualEntropy)),
+            "targets.temperature.entropy_of is solved on cached logits, and a teacher that runs online "
+            f"({'features' if self.features else 'cache: online'}) has none; give the temperature as a number",
+        )
         require(0 < self.beta <= 1, f"targets.beta must lie in (0, 1], not {self.beta}")
         require(0 <= self.hard_alpha < 1, f"targets.hard_alpha must lie in [0, 1), not {self.hard_alpha}")
         require(self.multiplier > 0, f"targets.multiplier must be > 0, not {self.multiplier}")
@@ -237,11 +268,19 @@ class Distill:
             "use another cache",
         )
         # The same training is the same run.
+        if self.features is not None:
+            object.__setattr__(self, "cache", "auto")  # the only one that there is
         if self.temperature == 1:
             object.__setattr__(self, "student_tempered", False)
             object.__setattr__(self, "gradient_norm", "free")
         if self.temperature == 1 or self.gradient_norm == "matched":  # a factor that scaling takes out again
             object.__setattr__(self, "t2", False)
+
+    @property
+    def given_temperature(self) -> float:
+        """The temperature where it is a number, as it is wherever a loss is computed."""
+        assert not isinstance(self.temperature, EqualEntropy)
+        return self.temperature
 
     @property
     def weight_of_hard(self) -> float:
@@ -297,9 +336,12 @@ class RunSpec:
             )
         if teacher is not None and isinstance(teacher.run, UserLogits):
             require(
-                not self.recipe.augment.random and self.targets.cache != "online",  # type: ignore[union-attr]
+                not self.recipe.augment.random and cache_kind(self) != "online",
                 "logits of your own belong to the unchanged images: the student's recipe must have no augment",
             )
+        if (reference := reference_of(self)) is not None:  # one that could teach the run as well
+            assert isinstance(self.targets, Distill)
+            dataclasses.replace(self, targets=dataclasses.replace(self.targets, teacher=reference, temperature=1.0))
         _check_whole_batches(self, "micro_batch", self.recipe.micro_batch is None)
 
 
@@ -318,6 +360,8 @@ class TranslationSpec:
         if isinstance(self.targets, Distill):
             require(self.targets.views == "all", "targets.views has no effect on a translation run")
             require(self.targets.form == "kl", "targets.form of a translation run is kl")
+            require(self.targets.features is None, "targets.features is of image networks")
+            require(reference_of(self) is None, "targets.temperature of a translation run is a number")
             taught_by = self.targets.teacher.run
             require(isinstance(taught_by, TranslationSpec), "the teacher of a translation run is a translation run")
             assert isinstance(taught_by, TranslationSpec)
@@ -382,6 +426,8 @@ def cache_kind(run: Run) -> str | None:
     """How the logits of a run's teacher are kept; None without a teacher."""
     if not isinstance(run.targets, Distill | LogitMatch):
         return None
+    if isinstance(run.targets, Distill) and run.targets.features is not None:
+        return "online"
     if run.targets.cache != "auto":
         return run.targets.cache
     return "dense" if isinstance(run, RunSpec) else "features"
@@ -392,14 +438,21 @@ def teacher_of(run: Run) -> Teacher | None:
     return getattr(run.targets, "teacher", None)
 
 
+def reference_of(run: Run) -> Teacher | None:
+    """The teacher whose targets set the temperature of a run, if it is not a number."""
+    temperature = getattr(run.targets, "temperature", None)
+    return temperature.entropy_of if isinstance(temperature, EqualEntropy) else None
+
+
 def initial_of(run: Run) -> Initial | None:
     """The weights that a run begins with, if not drawn from its seed."""
     return run.initial if isinstance(run, RunSpec) else None
 
 
 def parents_of(run: Run) -> tuple[tuple[Run, Parent], ...]:
-    """The runs that a run needs first, each with its part in it: the one it begins with, the one that teaches it."""
-    parents = (initial_of(run), teacher_of(run))
+    """The runs that a run needs first, each with its part in it: the one it begins with, the one that teaches it, the
+    one whose targets set its temperature."""
+    parents = (initial_of(run), teacher_of(run), reference_of(run))
     return tuple((p.run, p) for p in parents if p is not None and isinstance(p.run, Run))
 
 

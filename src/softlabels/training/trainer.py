@@ -11,8 +11,9 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,29 +23,17 @@ from softlabels import tensors
 from softlabels.errors import SoftlabelsError, SpecError, Stopped
 from softlabels.grid.spec import RunSpec
 from softlabels.models import Network, build
-from softlabels.targets import make_loss
 from softlabels.training.augment import view_shape
 from softlabels.training.checkpoint import Checkpoint, State
 from softlabels.training.optim import make_optimiser, rate_factor, set_rate
 from softlabels.training.order import batch_at
-from softlabels.training.pictures import Pictures, autocast, evaluate, in_memory_format
+from softlabels.training.pictures import Pictures, evaluate, in_memory_format
+from softlabels.training.step import Objective, TeacherLogits
 
 CHECK_EVERY = 25  # steps between looks at the losses: each look waits for the device
 DIVERGED = 100.0  # a loss this many times the first one (at least 1 nat) has diverged
 
 History = list[dict[str, Any]]
-
-
-class TeacherLogits(Protocol):
-    """Where a student's targets come from; rows of the pictures that the student sees."""
-
-    stream: int
-
-    def rows(self, positions: Tensor, epochs: Tensor, pictures: Tensor) -> Tensor:
-        """Logits `[B, K]` for pictures (0–255, fp32) that are the teacher's own views of `positions`."""
-
-    def views(self, epochs: Tensor) -> Tensor:
-        """Which view of its pictures each epoch uses `[B]`."""
 
 
 @dataclass
@@ -94,8 +83,8 @@ class Trainer:
         if self.recipe.precision.channels_last:
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         begin(self.network)  # initial weights in place of those that the seed has drawn
-        self.optimiser = make_optimiser(self.network, self.recipe.optimiser)
-        self.loss = make_loss(spec.targets, train.data.num_classes)
+        self.objective = Objective(spec, self.network, teacher, train.data.num_classes).to(self.device)
+        self.optimiser = make_optimiser(self.network, self.recipe.optimiser, self.objective)
         self.ema = self._copy(self.network.state_dict()) if self.recipe.ema else None
         self.step, self.seconds = 0, 0.0
         self.first_loss: float | None = None
@@ -179,7 +168,8 @@ class Trainer:
             (loss * recipe.loss_scale).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         if recipe.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip_norm)
+            trained = (*self.network.parameters(), *self.objective.parameters())
+            torch.nn.utils.clip_grad_norm_(trained, recipe.clip_norm)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         if self.ema is not None and recipe.ema is not None:
@@ -195,13 +185,10 @@ class Trainer:
         stream = self.teacher.stream if self.teacher else self.seed
         views = self.teacher.views(epochs) if self.teacher else epochs
         pictures = self.train_set.view(positions, views, stream, self.recipe.augment)
-        target = None
-        if self.teacher is not None:
-            target = self.teacher.rows(positions, epochs, pictures)
         x = in_memory_format(self.train_set.to_input(pictures, self.recipe.normalise), self.recipe.precision)
-        with autocast(self.device, self.recipe.precision):
-            logits = self.network(x)
-        return self.loss(logits, labels, target)
+        ask = partial(self.teacher.rows, positions, epochs, pictures) if self.teacher else None
+        loss: Tensor = self.objective(self.network, x, labels, ask)
+        return loss
 
     def _account(self, pending: list[Tensor]) -> None:
         """Add losses to the running mean; refuse to go on with one that is not a number or has diverged."""
@@ -270,6 +257,7 @@ class Trainer:
 
     def _save(self) -> None:
         parts = {"model": self.network.state_dict(), "ema": self.ema or {}, "best": self.best or {}}
+        parts["objective"] = self.objective.state_dict()
         self.checkpoint.save(parts, self.optimiser, {key: getattr(self, key) for key in _NUMBERS})
         self.checkpoint.tell(self.step, self.steps, now=True)
 
@@ -279,6 +267,7 @@ class Trainer:
             return
         parts, numbers = found
         self.network.load_state_dict(parts["model"])
+        self.objective.load_state_dict(parts["objective"])
         self.ema, self.best = parts["ema"] or None, parts["best"] or None
         for key in _NUMBERS:
             setattr(self, key, numbers[key])
