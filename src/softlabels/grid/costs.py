@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from softlabels.errors import SpecError
 from softlabels.grid import corpora, datasets, transformers, zoo
-from softlabels.grid.identity import CacheNeed, needed_cache
+from softlabels.grid.identity import CacheNeed, caches_of, needed_cache
 from softlabels.grid.plan import Plan
 from softlabels.grid.probes import AnyProbe, Probe, Translations
 from softlabels.grid.spec import (
@@ -20,6 +21,7 @@ from softlabels.grid.spec import (
     cache_kind,
     teacher_of,
 )
+from softlabels.grid.stages import stage_shapes
 from softlabels.grid.translation import CorpusSpec
 
 BODY_PARAMETERS = {
@@ -99,16 +101,29 @@ def examples_per_step(run: Run) -> int:
 
 def training_flops(run: Run) -> float | None:
     """Operations of one training: three forward passes (backward counts two) of every image or token it sees, and one
-    of a teacher that runs online, or the output layer of one whose activations are cached. None where a network or the
-    size of the data is unknown."""
+    of a teacher that runs online, or the output layer of one whose activations are cached; of a network that is only
+    measured, one pass over validation and test. None where a network or the size of the data is unknown."""
     forward, steps = forward_flops(run), training_steps(run)
     if forward is None or steps is None:
         return None
+    if steps == 0:
+        return forward * sum(split_sizes(run.dataset)[split] or 0 for split in ("val", "test"))
+    forward += _connecting_flops(run)
     online = online_teacher(run)
     teaching = (online and forward_flops(run, online)) or 0.0
     if isinstance(run, TranslationSpec) and isinstance(run.targets, Distill) and cache_kind(run) == "features":
         teaching = 2.0 * corpora.vocabulary(run.dataset) * transformers.options(run.targets.teacher.run.model)["dim"]  # type: ignore[union-attr]
     return steps * examples_per_step(run) * (3 * forward + teaching)
+
+
+def _connecting_flops(run: Run) -> float:
+    """Operations on one image between the features of a student and its teacher's: 1×1 convolutions; 0 without."""
+    if not isinstance(run, RunSpec) or not isinstance(run.targets, Distill) or run.targets.features is None:
+        return 0.0
+    teacher = online_teacher(run)
+    assert teacher is not None
+    pairs = zip(stage_shapes(run.model, _shape(run)), stage_shapes(teacher, _shape(run)), strict=True)
+    return float(sum(2 * student[0] * math.prod(map_) for student, map_ in pairs))
 
 
 def online_teacher(run: Run) -> ModelSpec | None:
@@ -160,8 +175,7 @@ def needed_caches(plan: Plan) -> dict[str, tuple[CacheNeed, tuple[int, ...]]]:
     needs: dict[str, CacheNeed] = {}
     seeds: dict[str, set[int]] = {}
     for name, run in plan.runs.items():
-        need = needed_cache(run)
-        if need is not None:
+        for need in caches_of(run):
             needs[need.id] = need
             seeds.setdefault(need.id, set()).update(need.seed(seed) for seed in plan.seeds[name])
     return {name: (need, tuple(sorted(seeds[name]))) for name, need in needs.items()}
@@ -169,11 +183,7 @@ def needed_caches(plan: Plan) -> dict[str, tuple[CacheNeed, tuple[int, ...]]]:
 
 def cache_bytes(plan: Plan, trainings: Iterable[tuple[str, int]]) -> int:
     """Bytes of the logits caches behind some trainings (run id, seed); shared ones counted once."""
-    caches = {
-        (need.id, need.seed(seed)): need.bytes
-        for name, seed in trainings
-        if (need := needed_cache(plan.runs[name])) is not None
-    }
+    caches = {(need.id, need.seed(seed)): need.bytes for name, seed in trainings for need in caches_of(plan.runs[name])}
     return sum(caches.values())
 
 

@@ -19,7 +19,7 @@ from softlabels.grid.families import Grid
 from softlabels.grid.identity import run_id
 from softlabels.grid.parse import key, require_known
 from softlabels.grid.plan import Artifact, Jobs, Plan
-from softlabels.grid.spec import Distill, Run, teacher_of, to_dict
+from softlabels.grid.spec import Distill, Run, parents_of, to_dict
 
 DEFAULTS: dict[str, Any] = {
     "scale": "demo",
@@ -101,9 +101,9 @@ def load_plan(config: Mapping[str, Any], root: Path) -> Plan:
 
 
 def _check_names(scale: Mapping[str, Any], where: str, grids: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse what a scale says of a data set, network, recipe, paper or artifact that no grid has."""
+    """Refuse what a scale says of a data set, network, recipe, weights, paper or artifact that no grid has."""
     for section, replaced in (scale.get("substitute") or {}).items():
-        known = {name for grid in grids for name in grid[section]}
+        known = {name for grid in grids for name in grid.get(section, ())}
         if section == "models":
             known |= {f"{data}/{model}" for grid in grids for data in grid["datasets"] for model in grid["models"]}
         for name in replaced:
@@ -119,7 +119,7 @@ def _warnings(runs: Mapping[str, Run]) -> Iterator[str]:
     flat = [
         name
         for name, run in runs.items()
-        if isinstance(run.targets, Distill) and run.targets.cache == "topk_lse" and run.targets.temperature > 2
+        if isinstance(run.targets, Distill) and run.targets.cache == "topk_lse" and run.targets.given_temperature > 2
     ]
     if flat:
         yield (
@@ -134,12 +134,17 @@ def _relative(path: Path, root: Path) -> str:
 
 
 def chain(run: Run, seeds: Iterable[int]) -> list[tuple[Run, tuple[int, ...]]]:
-    """A run and the runs it learns from, teachers first, each with the seeds that `seeds` of the run need."""
-    seeds = tuple(sorted(set(seeds)))
-    teacher = teacher_of(run)
-    if teacher is None or not isinstance(teacher.run, Run):
-        return [(run, seeds)]
-    return [*chain(teacher.run, seeds if teacher.seed == "same" else (teacher.seed,)), (run, seeds)]
+    """A run and the runs it begins with or learns from, these first, each with the seeds that `seeds` of it need."""
+    found: dict[Run, set[int]] = {}
+
+    def add(spec: Run, needed: Iterable[int]) -> None:
+        needed = set(needed)
+        for origin, parent in parents_of(spec):
+            add(origin, map(parent.seed_for, needed))
+        found.setdefault(spec, set()).update(needed)
+
+    add(run, seeds)
+    return [(spec, tuple(sorted(needed))) for spec, needed in found.items()]
 
 
 def _shared_runs(artifacts: Iterable[Artifact]) -> tuple[dict[str, Run], dict[str, tuple[int, ...]]]:

@@ -5,9 +5,10 @@ Symbols: K classes, N training examples.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from softlabels.errors import SpecError, require
 
@@ -135,7 +136,7 @@ class Precision:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained. Exactly one of `steps` and `epochs` is given."""
+    """How a network is trained. Exactly one of `steps` and `epochs` is given; 0 steps: only measured."""
 
     batch_size: int
     optimiser: Optimiser
@@ -161,7 +162,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         require((self.steps is None) != (self.epochs is None), "recipe: give one of steps and epochs")
-        require(self.steps is None or self.steps > 0, "recipe.steps must be > 0")
+        require(self.steps is None or self.steps >= 0, "recipe.steps must be ≥ 0")
         require(self.epochs is None or self.epochs > 0, "recipe.epochs must be > 0")
         require(self.batch_size > 0, "recipe.batch_size must be > 0")
         if self.micro_batch is not None:
@@ -172,6 +173,21 @@ class Recipe:
         require(0 < self.eval_every <= 1, "recipe.eval_every is a fraction of the run in (0, 1]")
         require(all(step >= 0 for step in self.milestones), "recipe.milestones are steps, so ≥ 0")
         require(self.milestone_every is None or self.milestone_every > 0, "recipe.milestone_every must be > 0")
+
+    def without_training(self) -> Recipe:
+        """What counts where no step is done: how pictures are shown, and the arithmetic; the rest is settled."""
+        return dataclasses.replace(
+            self,
+            **NO_TRAINING,
+            schedule=Schedule(),
+            micro_batch=None,
+            loss_scale=1.0,
+            clip_norm=None,
+            ema=None,
+            eval_every=0.1,
+            milestones=(),
+            milestone_every=None,
+        )
 
     def num_steps(self, num_train: int) -> int:
         """Optimiser steps: batches are cut from an endless stream of shuffled epochs of N examples."""
@@ -189,3 +205,7 @@ class Recipe:
         steps = self.num_steps(num_train)
         regular = range(0, steps + 1, self.milestone_every) if self.milestone_every else ()
         return tuple(sorted({*self.milestones, *regular}))
+
+
+NO_TRAINING: dict[str, Any] = {"batch_size": 1, "optimiser": Optimiser(lr=1.0)}
+"""What a recipe must say and what is without effect where `steps` is 0."""

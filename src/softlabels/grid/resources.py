@@ -19,7 +19,7 @@ from typing import Any
 from softlabels.errors import SoftlabelsError
 from softlabels.files import read_json
 from softlabels.grid import corpora, costs, datasets, transformers
-from softlabels.grid.identity import BYTES_PER_LOGIT, CacheNeed, needed_cache, run_id
+from softlabels.grid.identity import BYTES_PER_LOGIT, CacheNeed, caches_of, run_id
 from softlabels.grid.packs import Member, Pack
 from softlabels.grid.plan import Plan
 from softlabels.grid.probes import AnyProbe, Probe, Tokens, Translations
@@ -177,8 +177,7 @@ class Estimator:
         run, makes = member.run, member.makes
         data = costs.split_bytes(run.dataset)
         resident = sum(size for size in data.values() if size <= RESIDENT_BYTES)
-        need = needed_cache(run)
-        mapped = sum(data.values()) - resident + (need.bytes if need else 0)
+        mapped = sum(data.values()) - resident + sum(need.bytes for need in caches_of(run))
         # A recorded peak counts every mapped page that was in memory, which the system would have given back.
         if makes is None and mapped <= RESIDENT_BYTES and (peaks := self.recorded.measured(run_id(run), "peak_mb")):
             return max(base, MEMORY_MARGIN * max(peaks))
@@ -225,7 +224,8 @@ class Estimator:
         read = {
             (need.id, need.seed(member.seed)): need.bytes
             for member in members
-            if member.makes is None and (need := needed_cache(member.run))
+            if member.makes is None
+            for need in caches_of(member.run)
         }
         return sum(costs.split_bytes(members[0].run.dataset).values()) + sum(read.values())
 

@@ -11,8 +11,9 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,30 +22,18 @@ from tqdm import tqdm
 from softlabels import tensors
 from softlabels.errors import SoftlabelsError, SpecError, Stopped
 from softlabels.grid.spec import RunSpec
-from softlabels.models import build
-from softlabels.targets import make_loss
+from softlabels.models import Network, build
 from softlabels.training.augment import view_shape
 from softlabels.training.checkpoint import Checkpoint, State
 from softlabels.training.optim import make_optimiser, rate_factor, set_rate
 from softlabels.training.order import batch_at
-from softlabels.training.pictures import Pictures, autocast, evaluate, in_memory_format
+from softlabels.training.pictures import Pictures, evaluate, in_memory_format
+from softlabels.training.step import Objective, TeacherLogits
 
 CHECK_EVERY = 25  # steps between looks at the losses: each look waits for the device
 DIVERGED = 100.0  # a loss this many times the first one (at least 1 nat) has diverged
 
 History = list[dict[str, Any]]
-
-
-class TeacherLogits(Protocol):
-    """Where a student's targets come from; rows of the pictures that the student sees."""
-
-    stream: int
-
-    def rows(self, positions: Tensor, epochs: Tensor, pictures: Tensor) -> Tensor:
-        """Logits `[B, K]` for pictures (0–255, fp32) that are the teacher's own views of `positions`."""
-
-    def views(self, epochs: Tensor) -> Tensor:
-        """Which view of its pictures each epoch uses `[B]`."""
 
 
 @dataclass
@@ -60,7 +49,7 @@ class Trained:
 
 
 class Trainer:
-    """One run and seed; `folder` keeps its checkpoint and milestones."""
+    """One run and seed; `folder` keeps its checkpoint and milestones, `begin` may put weights into the network."""
 
     def __init__(
         self,
@@ -75,6 +64,7 @@ class Trainer:
         checkpoint_seconds: float = 60.0,
         should_stop: Callable[[], bool] = lambda: False,
         before_writing: Callable[[], None] = lambda: None,
+        begin: Callable[[Network], None] = lambda network: None,
     ) -> None:
         self.spec, self.recipe, self.seed = spec, spec.recipe, seed
         self.train_set, self.val_set, self.teacher = train, val, teacher
@@ -92,8 +82,9 @@ class Trainer:
         self.network = build(spec.model, train.data.num_classes, shape).to(self.device)
         if self.recipe.precision.channels_last:
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimiser = make_optimiser(self.network, self.recipe.optimiser)
-        self.loss = make_loss(spec.targets, train.data.num_classes)
+        begin(self.network)  # initial weights in place of those that the seed has drawn
+        self.objective = Objective(spec, self.network, teacher, train.data.num_classes).to(self.device)
+        self.optimiser = make_optimiser(self.network, self.recipe.optimiser, self.objective)
         self.ema = self._copy(self.network.state_dict()) if self.recipe.ema else None
         self.step, self.seconds = 0, 0.0
         self.first_loss: float | None = None
@@ -146,6 +137,8 @@ class Trainer:
                         f"stopped at step {self.step} of {self.steps}, state saved; run the same command again",
                         progressed=self.step > begun_at,
                     )
+        if self.steps == 0:
+            self._validate()
         self.seconds = seconds_before + time.monotonic() - begun
         last = self._weights()
         broken = [name for name, t in last.items() if t.is_floating_point() and not torch.isfinite(t).all()]
@@ -175,7 +168,8 @@ class Trainer:
             (loss * recipe.loss_scale).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         if recipe.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip_norm)
+            trained = (*self.network.parameters(), *self.objective.parameters())
+            torch.nn.utils.clip_grad_norm_(trained, recipe.clip_norm)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         if self.ema is not None and recipe.ema is not None:
@@ -191,13 +185,10 @@ class Trainer:
         stream = self.teacher.stream if self.teacher else self.seed
         views = self.teacher.views(epochs) if self.teacher else epochs
         pictures = self.train_set.view(positions, views, stream, self.recipe.augment)
-        target = None
-        if self.teacher is not None:
-            target = self.teacher.rows(positions, epochs, pictures)
         x = in_memory_format(self.train_set.to_input(pictures, self.recipe.normalise), self.recipe.precision)
-        with autocast(self.device, self.recipe.precision):
-            logits = self.network(x)
-        return self.loss(logits, labels, target)
+        ask = partial(self.teacher.rows, positions, epochs, pictures) if self.teacher else None
+        loss: Tensor = self.objective(self.network, x, labels, ask)
+        return loss
 
     def _account(self, pending: list[Tensor]) -> None:
         """Add losses to the running mean; refuse to go on with one that is not a number or has diverged."""
@@ -221,12 +212,10 @@ class Trainer:
 
     def _validate(self) -> None:
         """One row of the history; the best validation accuracy so far keeps its weights (ties: the later)."""
-        row: dict[str, Any] = {
-            "step": self.step,
-            "epoch": self.step * self.recipe.batch_size / len(self.train_set),
-            "lr_factor": rate_factor(self.recipe.schedule, self.step - 1, self.steps),
-            "train_loss": self.loss_sum / max(1, self.loss_count),
-        }
+        row: dict[str, Any] = {"step": self.step, "epoch": self.step * self.recipe.batch_size / len(self.train_set)}
+        if self.step > 0:
+            row["lr_factor"] = rate_factor(self.recipe.schedule, self.step - 1, self.steps)
+            row["train_loss"] = self.loss_sum / max(1, self.loss_count)
         self.loss_sum, self.loss_count = 0.0, 0
         if len(self.val_set):
             with self._evaluated_weights():
@@ -268,6 +257,7 @@ class Trainer:
 
     def _save(self) -> None:
         parts = {"model": self.network.state_dict(), "ema": self.ema or {}, "best": self.best or {}}
+        parts["objective"] = self.objective.state_dict()
         self.checkpoint.save(parts, self.optimiser, {key: getattr(self, key) for key in _NUMBERS})
         self.checkpoint.tell(self.step, self.steps, now=True)
 
@@ -277,6 +267,7 @@ class Trainer:
             return
         parts, numbers = found
         self.network.load_state_dict(parts["model"])
+        self.objective.load_state_dict(parts["objective"])
         self.ema, self.best = parts["ema"] or None, parts["best"] or None
         for key in _NUMBERS:
             setattr(self, key, numbers[key])
