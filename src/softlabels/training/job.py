@@ -145,7 +145,7 @@ def _teacher_logits(
     stream = teacher.seed_for(seed)
     if need is not None:
         return CachedLogits(worker.layout.cache(need.id, stream), pictures, _origin(worker, need, stream), worker.stage)
-    network = load_teacher(teacher, seed, worker.layout, pictures.data, worker.device)
+    network = load_teacher(teacher, seed, worker.layout, pictures.data, worker.device, spec.recipe.augment)
     assert isinstance(network, TeacherNetwork)  # own logits are refused online by the spec
     epochs = spec.recipe.num_epochs(len(pictures))
     views = spec.targets.views  # type: ignore[union-attr]
@@ -264,7 +264,8 @@ def _write_cache(worker: Worker, need: CacheNeed, stream: int, folder: Path, lea
         translation.cache(worker, need, stream, folder, lease, origin)
         return
     pictures = worker.pictures(need.student.dataset, "train")
-    source = load_teacher(need.teacher, stream, worker.layout, pictures.data, worker.device)
+    augment = need.student.recipe.augment
+    source = load_teacher(need.teacher, stream, worker.layout, pictures.data, worker.device, augment)
     worker.begin()
     write_cache(
         folder,
@@ -272,7 +273,7 @@ def _write_cache(worker: Worker, need: CacheNeed, stream: int, folder: Path, lea
         pictures,
         views=need.views,
         stream=stream,
-        augment=need.student.recipe.augment,
+        augment=augment,
         about=origin,
         should_stop=worker.asked_to_stop,
         before_writing=lease.require,
@@ -288,8 +289,9 @@ def check_logits(worker: Worker, name: str, seed: int, count: int) -> float:
 
         return translation.check_cache(worker, need, seed, origin, count)
     pictures = worker.pictures(need.student.dataset, "train")
-    source = load_teacher(need.teacher, seed, worker.layout, pictures.data, worker.device)
+    augment = need.student.recipe.augment
+    source = load_teacher(need.teacher, seed, worker.layout, pictures.data, worker.device, augment)
     if not isinstance(source, TeacherNetwork):
         raise SpecError(f"{name} holds logits of your own: there is no network to recompute rows with")
     cached = CachedLogits(worker.layout.cache(name, seed), pictures, origin, worker.stage)
-    return cached.check(source, pictures, need.student.recipe.augment, count)
+    return cached.check(source, pictures, augment, count)
