@@ -183,7 +183,8 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
     counts = [cell["n"] for cell in students.values()]
     said = [
         "Top: mean, bars: min to max. Bottom: mean difference, bars: 95 % interval by Student's t (from three seeds "
-        f"on). Axes: error on a logarithmic scale; differences beyond one point too. {seeds_label(counts)}; last checkpoint; a pair has one seed, as have its teachers. Norm matched: the "
+        "on). Axes: error on a logarithmic scale; differences beyond one point too. "
+        f"{seeds_label(counts)}; last checkpoint; a pair has one seed, as have its teachers. Norm matched: the "
         "gradient with respect to a batch's logits is scaled to the norm that it would have at T = 1 (C-STEP)."
     ]
     teachers = plotted[plotted["role"] == "teacher"].to_dict("records")

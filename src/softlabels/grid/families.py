@@ -358,15 +358,16 @@ def _require_fit(run: Run) -> None:
         return
     fit.require_initial_fits(run)
     fit.require_features_fit(run)
-    side = min(datasets.info(run.dataset).shape[1:])
+    shape = datasets.info(run.dataset).shape
     crop, least = run.recipe.augment.crop, getattr(zoo.MODELS.get(run.model.name), "min_side", 1)
-    if crop is not None and crop > side:
-        raise SpecError(f"recipe.augment.crop: {crop} is larger than the pictures of {side} pixels")
+    if crop is not None and crop > min(shape[1:]):
+        raise SpecError(f"recipe.augment.crop: {crop} is larger than the pictures of {min(shape[1:])} pixels")
+    side = min(run.recipe.augment.view_shape(shape)[1:])
     for what, network in (("recipe", run.recipe), ("teacher", getattr(teacher_of(run), "run", None))):
-        if getattr(network, "normalise", None) == "imagenet" and datasets.info(run.dataset).shape[0] != 3:
+        if getattr(network, "normalise", None) == "imagenet" and shape[0] != 3:
             raise SpecError(f"{what}.normalise: imagenet is of pictures in colour; {run.dataset.name}'s are not")
-    if (crop or side) < least:
-        raise SpecError(f"model.name: {run.model.name} needs pictures of at least {least} pixels, not {crop or side}")
+    if side < least:
+        raise SpecError(f"model.name: {run.model.name} needs pictures of at least {least} pixels, not {side}")
     rows = datasets.sizes(run.dataset)["train"]
     if rows is not None or run.recipe.steps is not None:
         steps = run.recipe.num_steps(rows or 1)
