@@ -510,6 +510,8 @@ def _schema(name: str) -> Any:
         ("distill", s.Distill, set()),
         ("logit_match", s.LogitMatch, set()),
         ("image_probe", probes.Probe, set()),
+        ("class_means_probe", probes.ClassMeans, set()),
+        ("samples_probe", probes.Samples, set()),
         ("translations_probe", probes.Translations, set()),
         ("tokens_probe", probes.Tokens, set()),
     ],

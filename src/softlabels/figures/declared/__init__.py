@@ -12,10 +12,16 @@ from softlabels.errors import SpecError
 from softlabels.figures import roles
 from softlabels.figures.declared import (
     bleu_table,
+    class_accuracy,
+    class_probabilities,
+    class_sets,
     compare_table,
     decoding_temperature,
+    diffusion,
+    entropy,
     information,
     projection,
+    samples,
     smoothing_curves,
     step_size,
     truncation,
@@ -26,12 +32,18 @@ from softlabels.grid.plan import Artifact
 DRAWINGS: Mapping[str, Drawing] = {
     "bleu_table": bleu_table.DRAWING,
     "calibration_table": Drawing(("table",), ("compare_with",), labels_only=True, tasks=ANY),
+    "class_accuracy": class_accuracy.DRAWING,
+    "class_probabilities": class_probabilities.DRAWING,
+    "class_sets": class_sets.DRAWING,
     "compare_table": compare_table.DRAWING,
     "decoding_temperature": decoding_temperature.DRAWING,
+    "diffusion": diffusion.DRAWING,
     "distillation_grid": Drawing(("figure", "table"), ("checkpoint",)),
+    "entropy": entropy.DRAWING,
     "information": information.DRAWING,
     "projection": projection.DRAWING,
     "reliability": Drawing(("figure",), labels_only=True, tasks=ANY),
+    "samples": samples.DRAWING,
     "smoothing_curves": smoothing_curves.DRAWING,
     "step_size": step_size.DRAWING,
     "truncation": truncation.DRAWING,
@@ -69,7 +81,11 @@ def check(artifact: Artifact) -> None:
     if artifact.options.get("checkpoint", "last") not in ("last", "best"):
         raise SpecError(f"{where} options.checkpoint must be last or best, not {artifact.options['checkpoint']!r}")
     if drawing.check is not None:
-        drawing.check(artifact, where)
+        try:
+            drawing.check(artifact, where)
+        except SpecError as error:  # a rule of class sets, say, which does not know the artifact
+            said = str(error)
+            raise SpecError(said if said.startswith(where[:-1]) else f"{where} {said}") from None
 
 
 def _check_splits(artifact: Artifact, where: str) -> None:
