@@ -2,6 +2,7 @@
 import shlex
 
 from softlabels.controller import after_living_jobs
+from softlabels.figures.declared.sets import files_of
 from softlabels.grid.expand import chain as with_teachers  # `chain` would hide one of Snakemake's own names
 from softlabels.grid.identity import dataset_id, probe_id, run_id
 from softlabels.grid.spec import to_dict
@@ -83,10 +84,11 @@ def measured_files(wildcards):
 
 
 def artifact_digest(wildcards):
-    """Changes with anything the artifact is measured on or drawn from: published numbers and its code's versions
-    included."""
+    """Changes with anything the artifact is measured on or drawn from: published numbers, its code's versions and the
+    user's tables included."""
+    artifact = artifact_of(wildcards)
     versions = [code_version("metrics"), code_version("figures")]
-    return digest([artifact_dict(artifact_of(wildcards)), *versions, PUBLISHED])
+    return digest([artifact_dict(artifact), *versions, PUBLISHED, *map(sha256, files_of(artifact))])
 
 
 def drawn_from(wildcards):

@@ -512,6 +512,8 @@ def _schema(name: str) -> Any:
         ("logit_match", s.LogitMatch, set()),
         ("image_probe", probes.Probe, set()),
         ("weights", UserWeights, {"torchvision"}),
+        ("class_means_probe", probes.ClassMeans, set()),
+        ("samples_probe", probes.Samples, set()),
         ("translations_probe", probes.Translations, set()),
         ("tokens_probe", probes.Tokens, set()),
     ],

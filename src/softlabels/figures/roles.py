@@ -98,7 +98,7 @@ def feature_probes(artifact: Artifact, family: str) -> dict[str, Probe | Tokens]
     """Split → the family's first probe of features of chosen classes or tokens there, training first."""
     found: dict[str, Probe | Tokens] = {}
     for name, probe in artifact.probes:
-        if name != family or isinstance(probe, Translations) or probe.checkpoints != "last":
+        if name != family or not isinstance(probe, Probe | Tokens) or probe.checkpoints != "last":
             continue
         if probe.tokens if isinstance(probe, Tokens) else probe.what == "features":
             found.setdefault(probe.split, probe)

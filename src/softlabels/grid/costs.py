@@ -9,7 +9,7 @@ from softlabels.errors import SpecError
 from softlabels.grid import corpora, datasets, transformers, zoo
 from softlabels.grid.identity import CacheNeed, caches_of, needed_cache
 from softlabels.grid.plan import Plan
-from softlabels.grid.probes import AnyProbe, Probe, Translations
+from softlabels.grid.probes import AnyProbe, PictureProbe, Tokens, Translations
 from softlabels.grid.spec import (
     DatasetSpec,
     Distill,
@@ -150,9 +150,9 @@ def probe_rows(run: Run, probe: AnyProbe) -> int:
     """Pictures (M · V) or tokens that a probe shows to one checkpoint, at most; 0 where the split's size is unknown."""
     rows = split_sizes(run.dataset)[probe.split] or 0
     if isinstance(run, TranslationSpec):
-        assert not isinstance(probe, Probe)
+        assert isinstance(probe, Translations | Tokens)
         return rows if probe.sentences is None else min(rows or 10**9, 30 * probe.sentences)
-    assert isinstance(probe, Probe)
+    assert isinstance(probe, PictureProbe)
     num_classes = datasets.info(run.dataset).num_classes
     chosen = num_classes if probe.classes is None else len(probe.classes)
     count = -(-rows * chosen // num_classes) if probe.per_class is None else chosen * probe.per_class
@@ -167,11 +167,9 @@ def probe_checkpoints(run: Run, probe: AnyProbe) -> int:
 
 
 def probe_flops(run: Run, probe: AnyProbe) -> float | None:
-    """Operations of one probe of one seed: a pass for the logits and, where asked, one more for the features; of
-    translating, a pass for each hypothesis of the beam."""
-    passes = probe.beam if isinstance(probe, Translations) else 2 if probe.what == "features" else 1
+    """Operations of one probe of one seed."""
     forward = forward_flops(run)
-    return forward and forward * passes * probe_rows(run, probe) * probe_checkpoints(run, probe)
+    return forward and forward * probe.passes * probe_rows(run, probe) * probe_checkpoints(run, probe)
 
 
 def seen(run: Run, makes: CacheNeed | AnyProbe | None) -> int:

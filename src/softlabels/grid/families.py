@@ -12,18 +12,16 @@ from typing import Any
 
 from softlabels.errors import SpecError
 from softlabels.grid import corpora, datasets, fit, transformers, zoo
-from softlabels.grid.files import probe_from
+from softlabels.grid.asking import probes_from
 from softlabels.grid.initial import TorchvisionWeights, UserWeights
 from softlabels.grid.parse import freeze, from_dict, key, require_known, run_from
 from softlabels.grid.plan import Artifact, Member
-from softlabels.grid.probes import AnyProbe, Probe
 from softlabels.grid.recipe import NO_TRAINING, Recipe
 from softlabels.grid.spec import (
     DatasetSpec,
     Initial,
     ModelSpec,
     Run,
-    RunSpec,
     Teacher,
     TranslationSpec,
     UserLogits,
@@ -298,9 +296,9 @@ class Grid:
                 (family, probe)
                 for family, found in probes.items()
                 for content in (found if isinstance(found, list) else [found])
-                for probe in _probes(
+                for probe in probes_from(
                     content,
-                    [m for m in members if m.family == family],
+                    [m.run for m in members if m.family == family],
                     key(scale_where if family in scaled.get("probes", {}) else where, f"probes.{family}"),
                 )
             ),
@@ -308,34 +306,6 @@ class Grid:
             notes=tuple(f"{self.scale['scale']}: {change}" for change in dict.fromkeys([*sorted(changes), *thinned])),
             variants=tuple(declared.get("variants") or ()),
         )
-
-
-def _probes(content: Mapping[str, Any], members: list[Member], where: str) -> list[AnyProbe]:
-    """A probe for each combination of the values that are given as a list where a probe takes one."""
-    several = [name for name in ("temperature", "checkpoint") if isinstance(content.get(name), list)]
-    return [
-        _probe({**content, **dict(zip(several, values, strict=True))}, members, where)
-        for values in itertools.product(*(content[name] for name in several))
-    ]
-
-
-def _probe(content: Mapping[str, Any], members: list[Member], where: str) -> AnyProbe:
-    probe = probe_from(content, where)
-    for run in (member.run for member in members):
-        if isinstance(run, TranslationSpec) == isinstance(probe, Probe):
-            told = "translations or tokens" if isinstance(run, TranslationSpec) else "logits or features"
-            raise SpecError(f"{where}.what: of a {run.task} network one asks {told}")
-        if isinstance(run, RunSpec) and isinstance(probe, Probe):
-            _check_probe(probe, run, where)
-    return probe
-
-
-def _check_probe(probe: Probe, run: RunSpec, where: str) -> None:
-    num_classes = datasets.info(run.dataset).num_classes
-    if probe.classes and max(probe.classes) >= num_classes:
-        raise SpecError(f"{where}.classes: {run.dataset.name} has classes 0 to {num_classes - 1} only")
-    if probe.checkpoints == "milestones" and not (run.recipe.milestones or run.recipe.milestone_every):
-        raise SpecError(f"{where}.checkpoints: the recipe of the family keeps no milestones")
 
 
 def _located(check: Callable[..., Any], where: str) -> Callable[..., Any]:

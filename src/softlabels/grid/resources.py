@@ -22,7 +22,7 @@ from softlabels.grid import corpora, costs, datasets, transformers
 from softlabels.grid.identity import BYTES_PER_LOGIT, CacheNeed, caches_of, run_id
 from softlabels.grid.packs import Member, Pack
 from softlabels.grid.plan import Plan
-from softlabels.grid.probes import AnyProbe, Probe, Tokens, Translations
+from softlabels.grid.probes import AnyProbe, PictureProbe, Translations
 from softlabels.grid.spec import ModelSpec, Run, RunSpec, TranslationSpec, UserLogits
 from softlabels.layout import Layout
 
@@ -168,9 +168,9 @@ class Estimator:
         match member.makes:
             case CacheNeed():
                 return member.output.exists()
-            case Probe() | Tokens() | Translations():
-                return False
-        return member.seed in self.recorded.of(run_id(member.run))
+            case None:
+                return member.seed in self.recorded.of(run_id(member.run))
+        return False
 
     def _minutes(self, member: Member) -> float:
         if member.makes is None:
@@ -203,9 +203,6 @@ class Estimator:
                 working = 2 * max(SHARD_BYTES, view) + 8 * (view // BYTES_PER_LOGIT)
                 if isinstance(run, TranslationSpec):
                     working = 2 * SHARD_BYTES + _batch_bytes(run, ASKED_TOKENS)
-            case Probe() | Tokens() | Translations():
-                working = 2 * _probe_bytes(run, makes)
-                working += _batch_bytes(run, ASKED_TOKENS) if isinstance(run, TranslationSpec) else 0
             case None:
                 working = (COPIES - 1) * _weight_bytes(run, run.model)
                 if isinstance(run, TranslationSpec):
@@ -213,6 +210,9 @@ class Estimator:
                 elif self.jobs.device == "cpu":
                     batch = run.recipe.micro_batch or run.recipe.batch_size
                     working += math.ceil(4 * batch * (costs.forward_flops(run) or 0.0) / FLOPS_PER_ACTIVATION)
+            case _:
+                working = 2 * _probe_bytes(run, makes)
+                working += _batch_bytes(run, ASKED_TOKENS) if isinstance(run, TranslationSpec) else 0
         return base + (resident + weights + working) / 1e6
 
     def _written(self, members: list[Member]) -> int:
@@ -222,14 +222,14 @@ class Estimator:
             match makes:
                 case CacheNeed():
                     written += makes.bytes
-                case Probe() | Tokens() | Translations():
-                    written += _probe_bytes(run, makes)
                 case None:
                     weights, kept = _weight_bytes(run, run.model), 2
                     if isinstance(run, RunSpec):
                         kept += len(run.recipe.all_milestones(datasets.sizes(run.dataset)["train"] or 1))
                     written += _prediction_bytes(run) + weights * kept
                     checkpoint = max(checkpoint, CHECKPOINT_COPIES[run.task] * weights)
+                case _:
+                    written += _probe_bytes(run, makes)
         return written + checkpoint
 
     def _staged(self, members: list[Member]) -> int:
@@ -284,13 +284,13 @@ def _batch_bytes(run: TranslationSpec, tokens: int) -> int:
 
 
 def _probe_bytes(run: Run, probe: AnyProbe) -> int:
-    """Of one probe's file: logits, and features, in fp32 at every checkpoint; of translations the text."""
+    """Of one probe's file: of tokens the activations in fp32, of translations the text."""
+    rows = costs.probe_rows(run, probe) * costs.probe_checkpoints(run, probe)
     if isinstance(probe, Translations):
-        return 24 * costs.probe_rows(run, probe)
+        return 24 * rows
     if isinstance(run, TranslationSpec):
-        columns = transformers.options(run.model)["dim"]
-    else:
-        assert isinstance(probe, Probe)
-        columns = datasets.info(run.dataset).num_classes + (FEATURES if probe.what == "features" else 0)
-    size: int = 4 * columns * costs.probe_rows(run, probe) * costs.probe_checkpoints(run, probe)
-    return size
+        width: int = transformers.options(run.model)["dim"]
+        return 4 * width * rows
+    assert isinstance(probe, PictureProbe)
+    declared = datasets.info(run.dataset)
+    return probe.file_bytes(rows, declared.num_classes, FEATURES, math.prod(declared.shape))
