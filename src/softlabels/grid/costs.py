@@ -178,7 +178,7 @@ def seen(run: Run, makes: CacheNeed | AnyProbe | None) -> int:
         return (training_steps(run) or 0) * examples_per_step(run)
     if isinstance(makes, CacheNeed):
         return makes.views * makes.rows
-    passes = 2 if isinstance(makes, Probe) and makes.what == "features" else 1
+    passes = makes.passes if isinstance(makes, PictureProbe) else 1
     return passes * probe_rows(run, makes) * probe_checkpoints(run, makes)
 
 

@@ -22,6 +22,7 @@ from softlabels.grid.spec import (
     Initial,
     ModelSpec,
     Run,
+    RunSpec,
     Teacher,
     TranslationSpec,
     UserLogits,
