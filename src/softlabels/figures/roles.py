@@ -153,14 +153,21 @@ def cache_name(run: Run) -> str:
 
 
 def of_row(artifact: Artifact, entry: Mapping[str, Any]) -> list[Member]:
-    """The networks of one entry of `options.rows`, by α; its `dataset` is the paper's name or the one trained on."""
+    """The networks of one entry of `options.rows`, by their α or their teachers'; its `dataset` is the paper's name or
+    the one trained on, its `temperature` that of students (none: networks trained on labels)."""
     found = [
         m
         for m in artifact.members
         if entry.get("family") in (None, m.family)
         and entry.get("dataset") in (None, dict(m.published).get("dataset"), data_name(m.run))
+        and entry.get("temperature") == temperature_of(m.run)
     ]
-    return sorted(found, key=lambda m: alpha_of(m.run))
+    return sorted(found, key=lambda m: labels_alpha(m.run) or 0.0)
+
+
+def labels_alpha(run: Run) -> float | None:
+    """α of the labels that a network is trained on, or that its teacher was; None where that is not known."""
+    return alpha_of(run) if teacher_of(run) is None else teacher_alpha(run)
 
 
 def reported_on(member: Member) -> str:
