@@ -100,6 +100,13 @@ def test_teacher_and_students_in_the_span_of_the_templates(layout: Layout) -> No
     before = plotted[(plotted["row"] == 2) & (plotted["alpha"] == 0.1)]["distance_ratio"].iloc[0]
     assert ratio < 0.7 * before  # the student of the smoothed teacher at T = 3 brings the similar classes together
     assert "before projection" in provenance["face"][0]
+    own = rows[(rows["metric"] == "centroid_distance_ratio_row3") & (rows["split"] == "train")]
+    mean = own[own["teacher_alpha"] == 0.1]["value"].mean()
+    assert provenance["face"][1].startswith(
+        "Distance ratio on training images, mean ± std over 2 seeds: labels: w/o LS"
+    )
+    assert "student, T = 3: w/o LS" in provenance["face"][1]
+    assert f"LS 0.1 {mean:.3g} ±" in provenance["face"][1].rpartition("T = 3")[2]
 
 
 def test_panels_lie_as_in_the_paper_with_a_star_for_each_centroid(layout: Layout) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 from softlabels.figures import roles
 from softlabels.figures.source import Measured, Row, Source, by_seed, tidy
 from softlabels.grid.plan import Artifact, Member
-from softlabels.grid.spec import Distill
+from softlabels.grid.spec import Distill, Run
 from softlabels.metrics.soft_targets import entropy
 from softlabels.metrics.tokens import token_rows
 from softlabels.papers.flags import explain
@@ -64,23 +64,23 @@ def _drops(
     artifact: Artifact, source: Source, own: list[tuple[Member, list[Row]]], first: float, last: float
 ) -> list[Row]:
     """Top-1 accuracy at T = first minus that at T = last of students that differ in T alone, for each seed of both."""
-    at_first = {replace(m.run, targets=_at(m, last)): rows for m, rows in own if roles.temperature_of(m.run) == first}
+    at_first = {_at_1(m): rows for m, rows in own if roles.temperature_of(m.run) == first}
     return [
         source.row(artifact, m, seed, split, checkpoint, f"top1_drop_T{first:g}_to_T{last:g}", before[seed] - after)
         for m, rows in own
-        if roles.temperature_of(m.run) == last and m.run in at_first
+        if roles.temperature_of(m.run) == last and _at_1(m) in at_first
         for split in ("val", "test")
         for checkpoint in ("last", "best")
-        for before in [by_seed(at_first[m.run], split, "top1", checkpoint)]
+        for before in [by_seed(at_first[_at_1(m)], split, "top1", checkpoint)]
         for seed, after in by_seed(rows, split, "top1", checkpoint).items()
         if seed in before
     ]
 
 
-def _at(member: Member, temperature: float) -> Distill:
-    """A student's targets at another T."""
+def _at_1(member: Member) -> Run:
+    """A student as it would be at T = 1, where fields that count at higher T alone have no effect."""
     assert isinstance(member.run.targets, Distill)
-    return replace(member.run.targets, temperature=float(temperature))
+    return replace(member.run, targets=replace(member.run.targets, temperature=1.0))
 
 
 def table(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:

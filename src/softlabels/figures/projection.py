@@ -21,7 +21,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from softlabels.figures import roles
-from softlabels.figures.source import Measured, Source, tidy
+from softlabels.figures.source import Measured, Source, spread, tidy
 from softlabels.figures.style import BLUE, GREEN, ORANGE, TWO_COLUMNS, new_figure
 from softlabels.grid.plan import Artifact, Member
 from softlabels.grid.probes import Probe, Tokens
@@ -188,7 +188,7 @@ def _draw_panel(axes: Any, points: pd.DataFrame, of_network: pd.DataFrame) -> No
     if len(points):
         text = f"spread ratio {points['spread_ratio'].iloc[0]:.3g}"
         if "distance_ratio" in points:
-            text += f", distance ratio {points['distance_ratio'].iloc[0]:.3g}"
+            text += f"\ndistance ratio {points['distance_ratio'].iloc[0]:.3g}"
             centroids = points.groupby("class")[["x", "y"]].mean()
             colours = [CLASS_LOOKS[classes.index(c)][0] for c in centroids.index]
             axes.scatter(centroids["x"], centroids["y"], s=45, c=colours, marker="*", ec="black", lw=0.6, zorder=3)
@@ -215,5 +215,24 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
         "activations and class centroids (stars); equal axes within a network, none between networks. Spread ratio: "
         "share of the points' variance that lies within classes (0: each class is one point). Distance ratio: between "
         "the centroids of the first two classes ÷ their mean distance to the third, before projection; it falls where "
-        "the two come closer. One seed is drawn."
+        "the two come closer. One seed is drawn.",
+        _over_seeds(plotted, rows),
     ]
+
+
+def _over_seeds(plotted: pd.DataFrame, rows: pd.DataFrame) -> str:
+    """The distance ratio of each row of panels on training images, over all seeds."""
+    said = []
+    for number, title in plotted.drop_duplicates("row")[["row", "title"]].itertuples(index=False):
+        own = rows[(rows["metric"] == f"centroid_distance_ratio_row{number}") & (rows["split"] == "train")]
+        alphas = own["teacher_alpha"].fillna(own["student_alpha"])
+        values = [
+            f"{'w/o LS' if alpha == 0 else f'LS {alpha:g}'} {found['mean']:.3g}"
+            + (f" ± {found['std']:.2g}" if found["n"] > 1 else "")
+            for alpha in sorted(alphas.unique())
+            for found in [spread([*own[alphas == alpha]["value"]])]
+        ]
+        _, _, student = title.rpartition(", student at ")
+        said.append(f"{'student, ' + student if ', student at ' in title else 'labels'}: {', '.join(values)}")
+    n = int(rows[rows["metric"].str.startswith("centroid_distance_ratio")]["seed"].nunique())
+    return f"Distance ratio on training images, mean ± std over {n} seed{'s' if n > 1 else ''}: {'; '.join(said)}."

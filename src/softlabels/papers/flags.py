@@ -12,8 +12,7 @@ MEANING: Mapping[str, str] = {
     "split_assumed": "of which split it is, is not said",
     "ece_bins_assumed": "the number of bins is not said",
     "T_is_logit_matching": "T stands for matched logits, its limit",
-    "conflict_with": "the paper prints another number for the same networks in the artifact under elsewhere; "
-    "difference is to the number of this table, difference_elsewhere to the other",
+    "conflict_with": "the paper prints another number for the same networks in the artifact that is named",
     "preferred": "of two such numbers the one that the released results support",
     "readme_confirmed": "the released results say the same",
     "std_duplicated": "its ± is a copy of another cell's: not to be compared",
