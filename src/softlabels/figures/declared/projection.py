@@ -11,11 +11,14 @@ from softlabels.figures.declared.drawing import ANY, Drawing
 from softlabels.grid.plan import Artifact
 from softlabels.grid.probes import Tokens
 
-ROW_KEYS = ("family", "dataset", "classes", "names")
+METHODS = ("plane", "span_pca")
+ROW_KEYS = ("family", "dataset", "temperature", "classes", "names")
 """Keys of an entry of `options.rows`."""
 
 
 def _check(artifact: Artifact, where: str) -> None:
+    if (method := artifact.options.get("method", "plane")) not in METHODS:
+        raise SpecError(f"{where} options.method must be {' or '.join(METHODS)}, not {method!r}")
     rows = artifact.options.get("rows")
     if not isinstance(rows, list | tuple) or not rows:
         raise SpecError(f"{where} options.rows must list the rows of panels, each with its three classes")
@@ -32,7 +35,12 @@ def _check_row(artifact: Artifact, entry: Any, where: str) -> None:
         raise SpecError(f"{where}.names must name the three classes")
     members = roles.of_row(artifact, entry)
     if not members:
-        raise SpecError(f"{where} selects no member; check its family and dataset")
+        raise SpecError(f"{where} selects no member; check its family, dataset and temperature")
+    alphas = [roles.labels_alpha(member.run) for member in members]
+    if None in alphas:
+        raise SpecError(f"{where}: {members[alphas.index(None)].family} is not taught by a network trained on labels")
+    if len(set(alphas)) < len(alphas):
+        raise SpecError(f"{where} selects several networks of one α; choose among them by family or dataset")
     for family in dict.fromkeys(member.family for member in members):
         probes = roles.feature_probes(artifact, family)
         if "train" not in probes or len(probes) != 2:
@@ -52,4 +60,4 @@ def _three(value: Any) -> bool:
     return isinstance(value, list | tuple) and len(value) == 3
 
 
-DRAWING = Drawing(("figure",), ("rows",), labels_only=True, tasks=ANY, check=_check)
+DRAWING = Drawing(("figure",), ("method", "rows"), tasks=ANY, check=_check)
