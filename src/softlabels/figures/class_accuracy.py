@@ -86,6 +86,6 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
     return [
         f"Top-1 accuracy in percent over the images of a class (training: {part}; held-out: all of them; one of 50 "
         "images is 2 points), and class_top1_mean: mean over the classes, whatever their sizes. "
-        + (suspect if plotted["flags"].fillna("").str.contains("order_suspect").any() else "")
+        + (suspect if plotted["flags"].astype(str).str.contains("order_suspect").any() else "")
         + READING
     ]

@@ -116,6 +116,7 @@ def _beside(compared: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """The compared counts with the means of p₁ and p₂ beside them."""
     keys = [published_key({str(k): v for k, v in row.items()}) for row in rows.to_dict("records")]
     known = rows.assign(target_class=[key["target_class"] for key in keys])
+    known = known.astype({"target_class": str, "run_id": str})  # also where there is no row
     known["kd_temperature"] = pd.to_numeric(known["kd_temperature"], errors="coerce")
     place = ["run_id", "target_class", "kd_temperature"]
     for metric in ("p_target", "p_second"):
@@ -136,7 +137,8 @@ def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figur
     shown = [run for run in runs if run in set(plotted["run_id"])] or runs[:1]
     targets = targets_of(artifact)
     figure = new_figure(TWO_COLUMNS, 0.6 + 1.9 * len(shown))
-    panels = figure.subplots(len(shown), len(targets), squeeze=False, sharex=True, sharey=True)
+    part = figure.subfigures(1, 1, squeeze=False)[0, 0]
+    panels = part.subplots(len(shown), len(targets), squeeze=False, sharex=True, sharey=True)
     for line, run in zip(panels, shown, strict=True):
         for axes, target in zip(line, targets, strict=True):
             own = plotted[(plotted["run_id"] == run) & (plotted["target_class"] == target.name)]
@@ -159,7 +161,7 @@ def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figur
         axes.set_xlabel("rank of the class")
     entries = {label: handle for handle, label in zip(*panels[0, 0].get_legend_handles_labels(), strict=True)}
     if entries:
-        figure.legend([*entries.values()], [*entries], loc="outside lower center", ncols=len(entries))
+        part.legend([*entries.values()], [*entries], loc="outside lower center", ncols=len(entries))
     return figure
 
 
@@ -188,7 +190,8 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
         f"their probability at the lowest T. Lines: mean, bands: min to max, {seeds_label(plotted['n'])}."
     ]
     counts = rows[rows["metric"] == COUNT].assign(t=rows["kd_temperature"].fillna(1.0))
-    for name, of_class in counts.groupby("target_class", sort=False):
-        told = [f"{group.mean():.3g} at T = {t:g}" for t, group in of_class.groupby("t")["value"]]
-        said.append(f"{name}: classes of at most p₂/100: {', '.join(told)}.")
-    return said
+    told = [
+        f"{name}: " + ", ".join(f"{group.mean():.4g} at T = {t:g}" for t, group in of_class.groupby("t")["value"])
+        for name, of_class in counts.groupby("target_class", sort=False)
+    ]
+    return [*said, f"Classes of at most p₂/100 (p₂ at that T): {'; '.join(told)}."]

@@ -114,10 +114,11 @@ def _beside(compared: pd.DataFrame, rows: pd.DataFrame, sets: Mapping[Target, Cl
     plain = rows[rows["metric"].str.contains("_unnormalised_")]
     names = [published_key({str(k): v for k, v in row.items()})["target_class"] for row in plain.to_dict("records")]
     plain = plain.assign(metric=plain["metric"].str.replace("_unnormalised", ""), target=names)
+    plain = plain.astype({"target": str, "metric": str})  # also where there is no row
     key = ["run_id", "split", "metric", "target"]
     ours = {target.name: chosen for target, chosen in sets.items()}
     mean = plain.groupby(key, sort=False)["value"].agg(unnormalised="mean", unnormalised_std="std").reset_index()
-    found = compared.assign(target=compared["target_class"]).merge(mean, on=key, how="left")
+    found = compared.assign(target=compared["target_class"].astype(str)).merge(mean, on=key, how="left")
     known = [ours.get(name) for name in found["target"]]
     found["our_class"] = [chosen.target if chosen else "" for chosen in known]
     found["set_size"] = [
@@ -144,7 +145,8 @@ def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figur
     splits = ["train", *dict.fromkeys(roles.reported_on(member) for member in members.values())]
     names = list(dict.fromkeys(ours["target_class"]))
     figure = new_figure(TWO_COLUMNS, 0.75 + len(runs) * max(1.2, 0.26 * len(names) + 0.6))
-    panels = figure.subplots(len(runs), len(splits), squeeze=False, sharey=True, sharex="row")
+    part = figure.subfigures(1, 1, squeeze=False)[0, 0]
+    panels = part.subplots(len(runs), len(splits), squeeze=False, sharey=True, sharex="row")
     for line, run in zip(panels, runs, strict=True):
         title = roles.title(members[run]).replace("\n", " ") if run in members else run
         for axes, split in zip(line, splits, strict=True):
@@ -152,7 +154,9 @@ def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figur
             _bars(axes, own, names)
             axes.set_title(f"{title}\n{'training' if split == 'train' else 'held-out'} images ({split})")
             axes.axvline(0, lw=0.8, color="0.35")
-    stand_ins = {c["target_class"]: c["our_class"] for c in ours.to_dict("records") if "_class=" in c["stands_for"]}
+    stand_ins = {
+        c["target_class"]: c["our_class"] for c in ours.to_dict("records") if "_class=" in str(c["stands_for"])
+    }
     said = [f"{name} ({stand_ins[name]})" if name in stand_ins else str(name) for name in names]
     panels[0, 0].set_yticks(range(len(names)), [name.replace("_", " ") for name in said])
     if names:
@@ -161,20 +165,23 @@ def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figur
         axes.set_xlabel("diffusion index η (%)")
     entries = {label: handle for handle, label in zip(*panels[0, 0].get_legend_handles_labels(), strict=True)}
     if entries:
-        figure.legend([*entries.values()], [*entries], loc="outside lower center", ncols=len(entries))
+        part.legend([*entries.values()], [*entries], loc="outside lower center", ncols=len(entries))
     return figure
 
 
 def _bars(axes: Axes, own: pd.DataFrame, names: list[str]) -> None:
     for number, (kind, symbol) in enumerate(SETS.items()):
-        cells = own[own["metric"].str.endswith(f"_{kind}")]
+        cells = own[own["metric"].astype(str).str.endswith(f"_{kind}")]
         places = [names.index(name) + 0.36 * (number - 0.5) for name in cells["target_class"]]
         axes.barh(
             places, cells["mean"], height=0.34, color=(BLUE, ORANGE)[number], hatch=("", "////")[number],
             edgecolor="white", linewidth=0, xerr=cells["std"].fillna(0), error_kw={"lw": 0.8, "ecolor": "0.25"},
             label=f"η({symbol}), {kind} classes",
         )  # fmt: skip
-        printed = [(p, place) for p, place in zip(cells["published"], places, strict=True) if p == p]
+        own_data = ~cells["stands_for"].astype(str).str.contains(
+            "dataset="
+        )  # else a number of other pictures would stand there
+        printed = [(p, place) for p, place in zip(cells["published"].where(own_data), places, strict=True) if p == p]
         if printed:
             axes.plot(*zip(*printed, strict=True), "D", ms=3, mfc="none", mec="0.1", mew=0.8, label="published")
 
@@ -195,8 +202,8 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
     said = [
         f"η: mean change in percent from T = {first:g} to {second:g} of {what}, relative to their sum over S1 ∪ S2 "
         f"(C-ETA); mean and std (n − 1) over {seeds_label(ours['n'])} (one seed for both students); S1 and S2: "
-        f"{_sets_in_words(artifact)}, {how}. unnormalised: the same of plain distances, without the sum: relative "
-        "distances sum to 1, so that a fall on S1 forces a rise on S2 (X-21)."
+        f"{_sets_in_words(artifact)}, {how}. Relative distances sum to 1, so that a fall on S1 forces a rise on S2 "
+        "(X-21): of plain distances (unnormalised) the two are told apart."
     ]
     for split in dict.fromkeys(ours["split"]):
         own = ours[ours["split"] == split].assign(is_similar=~ours["metric"].str.endswith("_dissimilar"))

@@ -6,6 +6,7 @@ teacher at T = 1 and 3. Their values are lost in print.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ from softlabels.papers.published import READING, compare, printed_table
 
 PLOTTED = ("run_id", "alpha", "name", "temperature", "log_k", "mean", "min", "max", "std", "n")
 LOOKS = ("o", "s", "^", "D")
+ALONG = 33
+"""Points of a curve between the lowest and the highest T."""
 
 
 def measure(artifact: Artifact, source: Source) -> Measured:
@@ -58,8 +61,7 @@ def measure(artifact: Artifact, source: Source) -> Measured:
                 rows += _matched(source, artifact, hard, smooth, seed, both[0], both[1])
     frame = tidy(rows)
     if artifact.kind == "figure":
-        classes = {run: logits.z.shape[1] for (run, _), logits in asked.items()}
-        return Measured(frame, _curves(artifact, frame, classes))
+        return Measured(frame, _curves(artifact, frame, asked))
     solved = [*matches_of(artifact)]
     shown = [("train", name) for name in ("entropy", *solved, *(f"entropy_at_{name}" for name in solved))]
     return Measured(frame, _with_solved(compare(frame, artifact, otherwise=shown), frame, solved))
@@ -96,19 +98,23 @@ def _with_solved(compared: pd.DataFrame, rows: pd.DataFrame, solved: list[str]) 
     return compared.drop(columns="order")
 
 
-def _curves(artifact: Artifact, rows: pd.DataFrame, classes: dict[str, int]) -> pd.DataFrame:
-    """Mean entropies over seeds, a point for each teacher and T (`name` empty) or solved temperature."""
+def _curves(artifact: Artifact, rows: pd.DataFrame, asked: Mapping[tuple[str, int], Logits]) -> pd.DataFrame:
+    """Mean entropies over seeds. `name` is `asked` at the T of the options, `curve` between them, else solved for."""
+    temperatures = temperatures_of(artifact)
     points: list[dict[str, Any]] = []
     for member in artifact.members:
-        own = rows[rows["run_id"] == run_id(member.run)]
-        about = {"run_id": run_id(member.run), "alpha": roles.alpha_of(member.run)}
-        about |= {"log_k": np.log(classes[run_id(member.run)])} if run_id(member.run) in classes else {}
-        for t, values in own[own["metric"] == "entropy"].groupby("kd_temperature", sort=False)["value"]:
-            points.append({**about, "name": "", "temperature": float(str(t))} | spread([*values]))
+        run = run_id(member.run)
+        logits = [asked[run, seed].z for seed in member.seeds if (run, seed) in asked]
+        if not logits:
+            continue
+        about = {"run_id": run, "alpha": roles.alpha_of(member.run), "log_k": float(np.log(logits[0].shape[1]))}
+        for name, along in (("asked", temperatures), ("curve", np.geomspace(temperatures[0], temperatures[-1], ALONG))):
+            for t in along:
+                points.append({**about, "name": name, "temperature": t} | spread([entropy(z, t) for z in logits]))
+        own = rows[rows["run_id"] == run]
         for name in matches_of(artifact):
-            at = own[own["metric"] == f"entropy_at_{name}"]["value"]
-            solved = rows[rows["metric"] == name]["value"]
-            if len(at) and about["alpha"] == 0:
+            solved, at = (own[own["metric"] == metric]["value"] for metric in (name, f"entropy_at_{name}"))
+            if len(solved):
                 points.append({**about, "name": name, "temperature": solved.mean()} | spread([*at]))
     return pd.DataFrame(points, columns=list(PLOTTED))
 
@@ -125,21 +131,22 @@ def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figur
     axes.set(xlabel="temperature T", ylabel="mean entropy of targets (nats)")
     if plotted.empty:
         return figure
-    solved = plotted[plotted["name"].fillna("") != ""]
-    points = plotted[plotted["name"].fillna("") == ""]
-    for number, (alpha, own) in enumerate(points.sort_values("temperature").groupby("alpha")):
+    points = plotted[plotted["name"] == "asked"]
+    for number, (alpha, own) in enumerate(points.groupby("alpha")):
         reach = np.stack([own["mean"] - own["min"], own["max"] - own["mean"]]).clip(0)
-        name = "hard-label teacher" if alpha == 0 else f"smoothed teacher, α = {alpha:g}"
+        look: dict[str, Any] = {"color": PALETTE[number % len(PALETTE)]}
         axes.errorbar(
-            own["temperature"], own["mean"], yerr=reach, elinewidth=0.8, color=PALETTE[number % len(PALETTE)],
-            marker=LOOKS[number % len(LOOKS)], label=name,
+            own["temperature"], own["mean"], yerr=reach, elinewidth=0.8, marker=LOOKS[number % len(LOOKS)], ls="",
+            label="hard-label teacher" if alpha == 0 else f"smoothed teacher, α = {alpha:g}", **look,
         )  # fmt: skip
-    for cell in solved.to_dict("records"):
+        line = plotted[(plotted["name"] == "curve") & (plotted["alpha"] == alpha)]
+        axes.plot(line["temperature"], line["mean"], **look)
+    for cell in plotted[~plotted["name"].isin(["asked", "curve"])].to_dict("records"):
         axes.plot(cell["temperature"], cell["mean"], "*", ms=8, color="0.2", zorder=3)
+        name = f"${cell['name']}$" if cell["name"].startswith("T_") else cell["name"]
         axes.annotate(
-            f"{cell['name'].replace('T_', '$T_')}$ = {cell['temperature']:.3g}" if cell["name"].startswith("T_")
-            else f"{cell['name']} = {cell['temperature']:.3g}",
-            (cell["temperature"], cell["mean"]), xytext=(6, -9), textcoords="offset points", fontsize=6.5,
+            f"{name} = {cell['temperature']:.3g}", (cell["temperature"], cell["mean"]), xytext=(6, -9),
+            textcoords="offset points", fontsize=6.5,
         )  # fmt: skip
     limit = float(points["log_k"].max())
     axes.axhline(limit, lw=0.8, ls="--", color=GREY, zorder=0)
@@ -163,10 +170,8 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
         if len(values):
             found = spread([*values])
             std = f" ± {found['std']:.2g}" if found["n"] > 1 else ""
-            solved.append(
-                f"{name} = {found['mean']:.4g}{std} ({seeds_label([len(values)])}): the hard-label teacher's entropy is "
-                f"the smoothed one's at T = {t:g}."
-            )
+            told = f"{name} = {found['mean']:.4g}{std} ({seeds_label([len(values)])})"
+            solved.append(f"{told}: the hard-label teacher's entropy is the smoothed one's at T = {t:g}.")
     if artifact.kind == "figure":
         bars = f" Bars: min to max, {seeds_label(plotted['n'])}." if len(plotted) else ""
         return [said + bars, *solved]

@@ -53,7 +53,7 @@ def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figur
     """A row of pictures for each class."""
     names = list(dict.fromkeys(plotted["target_class"])) or [target.name for target in targets_of(artifact)]
     count = 1 if plotted.empty else int(plotted["number"].max()) + 1
-    side = min(1.0, (TWO_COLUMNS - 1.3) / count)
+    side = min(0.85, (TWO_COLUMNS - 1.3) / count)
     figure = new_figure(TWO_COLUMNS, 0.15 + (side + 0.05) * len(names))
     panels = figure.subplots(len(names), count, squeeze=False, gridspec_kw={"hspace": 0.05, "wspace": 0.05})
     for axes in panels.flat:

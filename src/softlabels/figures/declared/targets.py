@@ -1,7 +1,7 @@
 """`options.targets`: the classes that a drawing shows, by the paper's names and by ours.
 
-A list of classes of the data set, each by name or index; or {the paper's name: class}, where a scale replaced the data
-set or the data name their classes otherwise (ImageNet's folders: by WordNet id).
+A list of classes of the data set, each by name or index; or as `the paper's name: class`, where a scale replaced the
+data set or the data name their classes otherwise (ImageNet's folders: by WordNet id).
 """
 
 from __future__ import annotations
@@ -32,17 +32,21 @@ def targets_of(artifact: Artifact) -> tuple[Target, ...]:
     """The classes of `options.targets`, in order.
 
     Raises:
-        SpecError: no such list or mapping, or a name twice.
+        SpecError: no such list, or a name twice.
     """
     where = f"artifact {artifact.id}: options.targets"
     found = artifact.options.get("targets")
-    pairs = found.items() if isinstance(found, Mapping) else [(k, k) for k in _listed(found)]
-    chosen = tuple(Target(str(name), given) for name, given in pairs)
-    if not chosen or not all(_is_class(target.given) for target in chosen):
-        raise SpecError(f"{where} must list classes by name or index, or map the paper's names to them")
+    chosen: list[Target] = []
+    for entry in found if isinstance(found, list | tuple) else ():
+        name, given = next(iter(entry.items())) if isinstance(entry, Mapping) and len(entry) == 1 else (entry, entry)
+        if isinstance(given, bool) or not isinstance(given, int | str):
+            raise SpecError(f"{where}: {entry} is no class; write its name or index, or the paper's name: class")
+        chosen.append(Target(str(name), given))
+    if not chosen:
+        raise SpecError(f"{where} must list classes by name or index, as [ring_0, golden_retriever: 207]")
     if len({target.name for target in chosen}) < len(chosen):
         raise SpecError(f"{where} names a class twice; keep it once")
-    return chosen
+    return tuple(chosen)
 
 
 def check_targets(artifact: Artifact, where: str) -> None:
@@ -103,11 +107,3 @@ def probe_of(artifact: Artifact, family: str, what: str, split: str) -> PictureP
         ):  # fmt: skip
             return probe
     return None
-
-
-def _listed(found: object) -> Sequence[int | str]:
-    return found if isinstance(found, list | tuple) else ()
-
-
-def _is_class(given: object) -> bool:
-    return isinstance(given, int | str) and not isinstance(given, bool)
