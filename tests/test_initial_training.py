@@ -6,6 +6,9 @@ import csv
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -125,6 +128,26 @@ def test_resumed_is_bit_identical(trained: Layout, tmp_path: Path) -> None:
         trainer(6).run()
     last, whole = trainer(999).run().last, weights(trained, SECOND)
     assert all(torch.equal(tensor, whole[f"last/{name}"]) for name, tensor in last.items())
+
+
+def test_killed_and_run_again_is_bit_identical(copied: Layout) -> None:
+    slow = dataclasses.replace(SECOND, recipe=dataclasses.replace(RECIPE, steps=1500))
+    write(copied, slow)
+    folder, record = copied.store(run_id(slow), 0), copied.run(run_id(slow), 0) / "run.json"
+    command = "import sys; from softlabels.cli import main; sys.exit(main())"
+    arguments = ["train", "--device", "cpu", "--checkpoint-seconds", "0.05", str(record)]
+    with subprocess.Popen([sys.executable, "-c", command, *arguments], stderr=subprocess.DEVNULL) as process:
+        while not (folder / "checkpoint.safetensors").exists():
+            assert process.poll() is None
+            time.sleep(0.001)
+        process.kill()
+    assert finished(folder) is None
+    assert train(copied, slow) == 0
+    assert len(read_json(record)["sittings"]) == 2
+    killed = {name: (folder / name).read_bytes() for name in ("weights.safetensors", "history.csv")}
+    shutil.rmtree(folder)
+    assert train(copied, slow) == 0
+    assert killed == {name: (folder / name).read_bytes() for name in killed}
 
 
 def test_weights_that_were_trained_again_since_are_refused(copied: Layout, capsys: pytest.CaptureFixture[str]) -> None:
