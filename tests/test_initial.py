@@ -320,6 +320,13 @@ def scaled(tmp_path: Path) -> Callable[..., Plan]:
     return plan
 
 
+def first_of(plan: Plan) -> s.RunSpec:
+    initial = family(plan, "students")[0].initial
+    assert initial is not None
+    assert isinstance(initial.run, s.RunSpec)
+    return initial.run
+
+
 def test_a_scale_can_train_from_scratch_or_take_other_weights(scaled: Callable[..., Plan]) -> None:
     plan = scaled(weights={"torchvision_v1": None})
     assert family(plan, "birds")[0].initial is None
@@ -327,6 +334,13 @@ def test_a_scale_can_train_from_scratch_or_take_other_weights(scaled: Callable[.
     plan = scaled(weights={"torchvision_v1": {"weights": "other.safetensors", "sha256": "cd" * 32}})
     assert family(plan, "birds")[0].initial == s.Initial(i.UserWeights("other.safetensors", "cd" * 32))
     assert any("other.safetensors in place of torchvision_v1" in note for note in plan.artifacts["own.all"].notes)
+    plan = scaled(
+        weights={"torchvision_v1": {"family": "first", "alpha": 0.1, "seed": 2}},
+        datasets={"birds": {"name": "digits"}}, models={"r18": grid()["models"]["cnn"]},
+    )  # fmt: skip
+    assert family(plan, "birds")[0].initial == s.Initial(dataclasses.replace(first_of(plan), targets=s.Smooth(0.1)), 2)
+    note = "small: begun with first (alpha=0.1, seed=2) in place of torchvision_v1"
+    assert note in plan.artifacts["own.all"].notes
     # Pictures of another network's input need no torchvision either.
     plan = scaled(
         weights={"torchvision_v1": None}, datasets={"birds": {"name": "glyphs"}}, models={"r18": {"name": "small_cnn"}}
