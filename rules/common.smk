@@ -25,6 +25,8 @@ def resources_of(pack):
     found |= {"runtime": estimated("minutes"), "device": PLAN.jobs.device}
     if pack.kind == "train":
         found["checkpoint_seconds"] = PLAN.jobs.checkpoint_seconds
+    if workers := ESTIMATOR.workers(pack):
+        found["workers"] = workers
     if PLAN.jobs.stage:
         found["stage"] = PLAN.jobs.stage
     if (gpu := ESTIMATOR.gpu(pack)) is not None:  # else the profile says
@@ -34,6 +36,13 @@ def resources_of(pack):
     if workflow.nodes is not None:  # a cluster
         found["slurm_extra"] = lambda wildcards: sbatch_options(pack)
     return found
+
+
+def options_of(pack):
+    """Of the command that makes a pack, filled in from its resources."""
+    return (
+        " --device {resources.device}" + STAGE + (" --workers {resources.workers}" if ESTIMATOR.workers(pack) else "")
+    )
 
 
 def sbatch_options(pack):

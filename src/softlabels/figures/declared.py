@@ -13,7 +13,7 @@ from softlabels.errors import SpecError
 from softlabels.figures import roles
 from softlabels.grid.plan import Artifact
 from softlabels.grid.probes import Probe, Tokens
-from softlabels.grid.spec import Distill, teacher_of
+from softlabels.grid.spec import Distill, reference_of, teacher_of
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class Drawing:
     """Keys of an artifact's `options` that it reads."""
     labels_only: bool = False
     """Shows networks trained on labels, without a teacher."""
+    by_temperature: bool = False
+    """Places students by T, which must be a number."""
     tasks: tuple[str, ...] = ("image",)
     """Tasks of the networks that it shows."""
 
@@ -35,12 +37,12 @@ DRAWINGS: Mapping[str, Drawing] = {
     "calibration_table": Drawing(("table",), ("compare_with",), labels_only=True, tasks=ANY),
     "compare_table": Drawing(("table",), ("compare_with",), tasks=ANY),
     "decoding_temperature": Drawing(("figure",), labels_only=True, tasks=("translation",)),
-    "distillation_grid": Drawing(("figure", "table"), ("checkpoint",)),
+    "distillation_grid": Drawing(("figure", "table"), ("checkpoint",), by_temperature=True),
     "information": Drawing(("figure",), labels_only=True),
     "projection": Drawing(("figure",), ("rows",), labels_only=True, tasks=ANY),
     "reliability": Drawing(("figure",), labels_only=True, tasks=ANY),
-    "smoothing_curves": Drawing(("figure",)),
-    "step_size": Drawing(("figure",)),
+    "smoothing_curves": Drawing(("figure",), by_temperature=True),
+    "step_size": Drawing(("figure",), by_temperature=True),
     "truncation": Drawing(("figure", "table"), ("published",), tasks=("translation",)),
 }
 ROW_KEYS = ("family", "dataset", "classes", "names")
@@ -73,6 +75,12 @@ def check(artifact: Artifact) -> None:
         raise SpecError(
             f"{where} {artifact.draw} shows networks trained on labels, and those of {distilled[0].family} "
             "have a teacher; take the family out of families"
+        )
+    solved = next((m for m in artifact.members if reference_of(m.run)), None)
+    if drawing.by_temperature and solved:
+        raise SpecError(
+            f"{where} {artifact.draw} places students by their temperature, and that of {solved.family} is solved for "
+            "only when it is trained (entropy_of); take the family out of families"
         )
     _check_splits(artifact, where)
     if artifact.options.get("checkpoint", "last") not in ("last", "best"):

@@ -76,6 +76,7 @@ def _place(member: Member, row: Row, baselines: tuple[Member, ...]) -> dict[str,
         line = f"teacher {row['teacher']}" + ("" if alpha is None else f", α = {alpha:g}")
         line += "" if targets.beta == 1 else f", β = {targets.beta:g}"
         line += "" if getattr(targets, "gradient_norm", "free") == "free" else ", gradient norm matched"
+        line += "" if getattr(targets, "features", None) is None else ", and its features"
     return {
         "facet": " / ".join(dict(member.published)[name] for name in ("dataset", "student")),
         "role": role,

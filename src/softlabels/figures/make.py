@@ -26,7 +26,7 @@ from softlabels.files import atomic, read_json, sha256, write_json
 from softlabels.grid.expand import chain
 from softlabels.grid.identity import initial_id, run_id, teacher_id
 from softlabels.grid.plan import Artifact
-from softlabels.grid.spec import initial_of, teacher_of
+from softlabels.grid.spec import initial_of, reference_of, teacher_of
 from softlabels.layout import Layout
 from softlabels.metrics.rows import COLUMNS, read_rows, write_rows
 
@@ -166,12 +166,12 @@ def _provenance(
 
 
 def _behind(artifact: Artifact) -> dict[str, dict[str, list[int]]]:
-    """Every teacher, and all weights to begin with, of the runs of an artifact and of those behind them, drawn or not,
-    with their seeds."""
+    """Every teacher (also one that only sets a temperature), and all weights to begin with, of the runs of an artifact
+    and of those behind them, drawn or not, with their seeds."""
     found: dict[str, dict[str, set[int]]] = {"teachers": {}, "initial": {}}
     for member in artifact.members:
         for run, seeds in chain(member.run, member.seeds):
-            if (teacher := teacher_of(run)) is not None:
+            for teacher in filter(None, (teacher_of(run), reference_of(run))):
                 found["teachers"].setdefault(teacher_id(teacher), set()).update(map(teacher.seed_for, seeds))
             if (initial := initial_of(run)) is not None:
                 found["initial"].setdefault(initial_id(run.model, initial), set()).update(map(initial.seed_for, seeds))

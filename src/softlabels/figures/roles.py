@@ -8,7 +8,7 @@ from typing import Any
 from softlabels.errors import SpecError
 from softlabels.grid.plan import Artifact, Member
 from softlabels.grid.probes import Probe, Tokens, Translations
-from softlabels.grid.spec import Distill, Hard, LogitMatch, Run, RunSpec, Smooth, cache_kind, teacher_of
+from softlabels.grid.spec import Distill, Hard, LogitMatch, Run, RunSpec, Smooth, cache_kind, reference_of, teacher_of
 from softlabels.papers.names import data_name, in_print
 
 
@@ -34,9 +34,9 @@ def teacher_alpha(run: Run) -> float | None:
 
 
 def temperature_of(run: Run) -> float | None:
-    """T of a distilled run: infinite for logit matching, None without a teacher."""
+    """T of a distilled run: infinite for logit matching, NaN where it depends on results, None without a teacher."""
     if isinstance(run.targets, Distill):
-        return run.targets.temperature
+        return float("nan") if reference_of(run) else run.targets.given_temperature
     return float("inf") if isinstance(run.targets, LogitMatch) else None
 
 

@@ -116,6 +116,10 @@ class Grid:
             targets["teacher"], published["teacher"] = self._teacher(
                 targets["teacher"], run["dataset"], is_text, key(where, "targets.teacher"), changes
             )
+        if isinstance(softness := targets.get("temperature"), Mapping) and "entropy_of" in softness:
+            place = key(where, "targets.temperature.entropy_of")
+            reference, _ = self._teacher(softness["entropy_of"], run["dataset"], is_text, place, changes)
+            targets["temperature"] = {**softness, "entropy_of": reference}
         parts: dict[str, Any] = {"dataset": dataset, "model": model, "recipe": recipe, "targets": targets}
         if run.get("initial") is not None:
             parts["initial"] = self._initial(run["initial"], key(where, "initial"), changes)
@@ -364,15 +368,17 @@ def _require_fit(run: Run) -> None:
             raise SpecError(f"model.options.heads: {o['heads']} heads do not divide a width of {o['dim']}")
         return
     fit.require_initial_fits(run)
-    side = min(datasets.info(run.dataset).shape[1:])
+    fit.require_features_fit(run)
+    shape = datasets.info(run.dataset).shape
     crop, least = run.recipe.augment.crop, getattr(zoo.MODELS.get(run.model.name), "min_side", 1)
-    if crop is not None and crop > side:
-        raise SpecError(f"recipe.augment.crop: {crop} is larger than the pictures of {side} pixels")
+    if crop is not None and crop > min(shape[1:]):
+        raise SpecError(f"recipe.augment.crop: {crop} is larger than the pictures of {min(shape[1:])} pixels")
+    side = min(run.recipe.augment.view_shape(shape)[1:])
     for what, network in (("recipe", run.recipe), ("teacher", getattr(teacher_of(run), "run", None))):
-        if getattr(network, "normalise", None) == "imagenet" and datasets.info(run.dataset).shape[0] != 3:
+        if getattr(network, "normalise", None) == "imagenet" and shape[0] != 3:
             raise SpecError(f"{what}.normalise: imagenet is of pictures in colour; {run.dataset.name}'s are not")
-    if (crop or side) < least:
-        raise SpecError(f"model.name: {run.model.name} needs pictures of at least {least} pixels, not {crop or side}")
+    if side < least:
+        raise SpecError(f"model.name: {run.model.name} needs pictures of at least {least} pixels, not {side}")
     rows = datasets.sizes(run.dataset)["train"]
     if rows is not None or run.recipe.steps is not None:
         steps = run.recipe.num_steps(rows or 1)

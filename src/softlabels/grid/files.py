@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from softlabels.files import canonical_json, read_json, write_json
-from softlabels.grid.identity import needed_cache, probe_id, read_spec, run_id, write_spec_files
+from softlabels.grid.identity import caches_of, probe_id, read_spec, run_id, write_spec_files
 from softlabels.grid.parse import freeze, from_dict
 from softlabels.grid.plan import Artifact, Member, Plan
 from softlabels.grid.probes import AnyProbe, Probe, Tokens, Translations
@@ -56,8 +56,7 @@ def write_plan(plan: Plan, directory: Path) -> None:
         for _, probe in artifact.probes:
             _write(directory / "probes" / f"{probe_id(probe)}.json", to_dict(probe))
     for name, spec in plan.runs.items():
-        need = needed_cache(spec)
-        if need is not None:
+        for need in caches_of(spec):
             _write(directory / "caches" / f"{need.id}.json", {"student": name})
 
 

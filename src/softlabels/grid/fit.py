@@ -1,11 +1,13 @@
-"""Whether weights that a run begins with belong to its pictures and classes, as far as declarations tell."""
+"""Whether the networks of a run belong together, as far as declarations tell: weights that it begins with, and a
+teacher of features."""
 
 from __future__ import annotations
 
 from softlabels.errors import require
 from softlabels.grid import datasets, zoo
 from softlabels.grid.initial import IMAGENET_CLASSES, TorchvisionWeights
-from softlabels.grid.spec import RunSpec
+from softlabels.grid.spec import Distill, RunSpec, UserNetwork
+from softlabels.grid.stages import require_equal_sides
 
 
 def require_initial_fits(run: RunSpec) -> None:
@@ -40,8 +42,14 @@ def require_initial_fits(run: RunSpec) -> None:
     )
 
 
+def require_features_fit(run: RunSpec) -> None:
+    """Compare the stages of a student of features with its teacher's (raises as `require_equal_sides`)."""
+    targets = run.targets
+    if isinstance(targets, Distill) and targets.features is not None:
+        assert isinstance(targets.teacher.run, RunSpec | UserNetwork)  # as RunSpec requires
+        require_equal_sides(run.model, targets.teacher.run.model, _seen(run))
+
+
 def _seen(run: RunSpec) -> tuple[int, int, int]:
     """(C, H, W) of the pictures that the network of a run sees."""
-    channels, height, width = datasets.info(run.dataset).shape
-    crop = run.recipe.augment.crop
-    return (channels, height, width) if crop is None else (channels, crop, crop)
+    return run.recipe.augment.view_shape(datasets.info(run.dataset).shape)

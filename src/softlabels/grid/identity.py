@@ -26,6 +26,7 @@ from softlabels.grid.recipe import Augment
 from softlabels.grid.spec import (
     DatasetSpec,
     Distill,
+    EqualEntropy,
     Hard,
     Initial,
     LogitMatch,
@@ -41,6 +42,7 @@ from softlabels.grid.spec import (
     cache_kind,
     dataset_name,
     initial_of,
+    reference_of,
     teacher_of,
     to_dict,
 )
@@ -91,6 +93,8 @@ def _canonical(spec: Run, versions: bool) -> dict[str, Any]:
     result["dataset"] = _data_identity(spec.dataset)
     if (teacher := teacher_of(spec)) is not None:
         result["targets"]["teacher"]["run"] = _parent_identity(spec, teacher, versions)
+    if (reference := reference_of(spec)) is not None:
+        result["targets"]["temperature"]["entropy_of"]["run"] = _parent_identity(spec, reference, versions)
     if (initial := initial_of(spec)) is not None:
         result["initial"]["run"] = _parent_identity(spec, initial, versions)
     return result
@@ -131,7 +135,9 @@ def _targets_slug(targets: Any) -> str:
             matched = "" if norm == "free" else "gradnorm-"
             weight = "" if beta == 1 else f"b{_short(beta)}-"
             truncated = f"{cache.removeprefix('topk_')}{k}-" if k else ""
-            return f"kd-T{_short(T)}-{matched}{weight}{truncated}{_teacher_slug(teacher)}"
+            kind = "kd" if targets.features is None else "oh"
+            softness = f"eq{_short(T.temperature)}" if isinstance(T, EqualEntropy) else _short(T)
+            return f"{kind}-T{softness}-{matched}{weight}{truncated}{_teacher_slug(teacher)}"
         case LogitMatch(teacher=teacher, beta=beta):
             return f"match-b{_short(beta)}-{_teacher_slug(teacher)}"
     raise TypeError(f"no slug for targets {targets!r}")
@@ -203,7 +209,7 @@ def initial_id(model: ModelSpec, initial: Initial) -> str:
 
 @dataclass(frozen=True)
 class CacheNeed:
-    """What a distilling run reads of its teacher: a row for each view of every training image, or for each token."""
+    """What a distilling run reads of a teacher: a row for each view of every training image, or for each token."""
 
     id: str
     student: Run
@@ -252,10 +258,24 @@ def needed_cache(run: Run) -> CacheNeed | None:
     kind = cache_kind(run)
     if kind is None or kind == "online":
         return None
-    return _text_cache(run, kind) if isinstance(run, TranslationSpec) else _image_cache(run, kind)
+    if isinstance(run, TranslationSpec):
+        return _text_cache(run, kind)
+    teacher = teacher_of(run)
+    assert teacher is not None
+    return _image_cache(run, teacher, kind)
 
 
-def _image_cache(run: RunSpec, kind: str) -> CacheNeed:
+def caches_of(run: Run) -> tuple[CacheNeed, ...]:
+    """Every cache that a training reads: that of the teacher, and one like it of the teacher whose targets set the
+    temperature."""
+    need, reference = needed_cache(run), reference_of(run)
+    if need is None or reference is None:
+        return () if need is None else (need,)
+    assert isinstance(run, RunSpec)
+    return need, _image_cache(run, reference, need.kind)
+
+
+def _image_cache(run: RunSpec, teacher: Teacher, kind: str) -> CacheNeed:
     targets = run.targets
     assert isinstance(targets, Distill | LogitMatch)
     rows = datasets.sizes(run.dataset)["train"]
@@ -268,9 +288,9 @@ def _image_cache(run: RunSpec, kind: str) -> CacheNeed:
     views = run.recipe.num_epochs(rows) if augment.random else 1
     if targets.views != "all":
         views = min(views, targets.views)
-    name = _image_cache_id(targets.teacher, run.dataset, augment, views, kind)
+    name = _image_cache_id(teacher, run.dataset, augment, views, kind)
     row_bytes = datasets.info(run.dataset).num_classes * BYTES_PER_LOGIT
-    return CacheNeed(name, run, targets.teacher, kind, views, rows, row_bytes)
+    return CacheNeed(name, run, teacher, kind, views, rows, row_bytes)
 
 
 def _text_cache(run: TranslationSpec, kind: str) -> CacheNeed:
@@ -291,7 +311,7 @@ def _text_cache(run: TranslationSpec, kind: str) -> CacheNeed:
         "checkpoint": targets.teacher.checkpoint,
         "kind": kind,
         "k": k,
-        "temperature": targets.temperature if kind == "topk_lse" else None,
+        "temperature": targets.given_temperature if kind == "topk_lse" else None,
         "code": {stage: code_version(stage) for stage in TRANSLATION_STAGES},
     }
     label = kind if k is None else f"{kind}{k}"

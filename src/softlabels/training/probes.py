@@ -107,14 +107,8 @@ def _answers(
     label: str,
 ) -> State:
     def over_batches(view: int, ask_batch: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-        rows = []
-        for part in torch.split(positions, 500):
-            if probe.views:
-                x = pictures.view(part, torch.full_like(part, view), seed, spec.recipe.augment)
-            else:
-                x = pictures.plain(part, spec.recipe.augment)
-            rows.append(ask_batch(pictures.to_input(x, teacher.normalise)).float())
-        return torch.cat(rows)
+        asked = pictures.passes(view if probe.views else None, seed, spec.recipe.augment, positions)
+        return torch.cat([ask_batch(pictures.to_input(x, teacher.normalise)).float() for x in asked])
 
     network: Any = teacher.network
     body = _Body(network) if probe.what == "features" else None
