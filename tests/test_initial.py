@@ -28,9 +28,10 @@ from softlabels.layout import Layout
 
 ROOT = Path(__file__).parents[1]
 RECIPE = r.Recipe(batch_size=128, optimiser=r.Optimiser(lr=0.1), steps=1000, milestones=(500,))
-MEASURE = r.Recipe(batch_size=7, optimiser=r.Optimiser(lr=9.0), steps=0, normalise="imagenet", milestones=(500,))
+LARGE = r.Augment(side=224)
+MEASURE = dataclasses.replace(RECIPE, batch_size=7, steps=0, normalise="imagenet", augment=LARGE)
 R50 = s.ModelSpec("resnet50")
-IMAGENET = s.RunSpec(s.DatasetSpec("imagenet"), R50, s.Smooth(0.1), RECIPE)
+IMAGENET = s.RunSpec(s.DatasetSpec("imagenet"), R50, s.Smooth(0.1), dataclasses.replace(RECIPE, augment=LARGE))
 V1 = i.TorchvisionWeights("IMAGENET1K_V1")
 OWN = i.UserWeights("a.safetensors", "ab" * 32)
 
@@ -86,17 +87,17 @@ def test_what_only_training_needs_is_settled_where_nothing_is_trained() -> None:
     assert measured.recipe.normalise == "imagenet"
     assert measured != begun(V1, dataclasses.replace(MEASURE, normalise="none"), "imagenet", head="kept")
     passes = 50_000 + 50_000  # validation and test, once each
-    assert training_flops(measured) == pytest.approx(passes * 8_174_272_512 * (299 / 224) ** 2, rel=0.01)
+    assert training_flops(measured) == pytest.approx(passes * 8_174_272_512, rel=0.01)
 
 
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: begun(V1, MEASURE), r"recipe\.steps: 0 measures .* give initial, with head: kept"),
-        (lambda: dataclasses.replace(begun(V1), recipe=MEASURE, initial=None), r"recipe\.steps: 0 measures"),
+        (lambda: begun(V1, MEASURE, "imagenet"), r"recipe\.steps: 0 measures .* give initial, with head: kept"),
+        (lambda: dataclasses.replace(IMAGENET, recipe=MEASURE), r"recipe\.steps: 0 measures"),
         (
             lambda: dataclasses.replace(
-                begun(V1, MEASURE, head="kept"), targets=s.Distill(s.Teacher(begun(V1)), 2.0)
+                begun(V1, MEASURE, "imagenet", head="kept"), targets=s.Distill(s.Teacher(IMAGENET), 2.0)
             ),
             r"recipe\.steps: 0 trains nothing, so there is no teacher",
         ),

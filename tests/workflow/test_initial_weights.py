@@ -24,7 +24,8 @@ models: {net: {name: resnet18}}
 weights: {torchvision_v1: {torchvision: IMAGENET1K_V1}}
 recipes:
   short: {steps: 10, batch_size: 8, optimiser: {lr: 0.1}}
-  measured: {steps: 0, normalise: imagenet}
+  large: {base: short, augment: {side: 32}}
+  measured: {steps: 0, normalise: imagenet, augment: {side: 224}}
 families:
   published:
     run:
@@ -32,7 +33,7 @@ families:
        initial: {weights: torchvision_v1, head: kept}}
   wide_teachers:
     axes: {alpha: [0, 0.1]}
-    run: {dataset: wide, model: net, recipe: short, targets: {kind: smooth, alpha: $alpha}}
+    run: {dataset: wide, model: net, recipe: large, targets: {kind: smooth, alpha: $alpha}}
   teachers:
     axes: {alpha: [0, 0.1]}
     run:
