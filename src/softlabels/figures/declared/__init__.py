@@ -14,7 +14,9 @@ from softlabels.figures.declared import (
     bleu_table,
     compare_table,
     decoding_temperature,
+    figure_index,
     information,
+    parameters,
     projection,
     smoothing_curves,
     step_size,
@@ -29,8 +31,12 @@ DRAWINGS: Mapping[str, Drawing] = {
     "compare_table": compare_table.DRAWING,
     "decoding_temperature": decoding_temperature.DRAWING,
     "distillation_grid": Drawing(("figure", "table"), ("checkpoint",)),
+    "figure_index": figure_index.DRAWING,
     "information": information.DRAWING,
+    "parameters": parameters.DRAWING,
     "projection": projection.DRAWING,
+    "projection_steps": Drawing(("table",), of_networks=False),
+    "quoted": Drawing(("table",), of_networks=False),
     "reliability": Drawing(("figure",), labels_only=True, tasks=ANY),
     "smoothing_curves": smoothing_curves.DRAWING,
     "step_size": step_size.DRAWING,
@@ -54,6 +60,11 @@ def check(artifact: Artifact) -> None:
         if key not in drawing.options:
             known = f"its options are {', '.join(drawing.options)}" if drawing.options else "it has none"
             raise SpecError(f"{where} options.{key}: {artifact.draw} has no such option; {known}")
+    if drawing.of_networks != bool(artifact.members):
+        needs = (
+            "shows networks; name their families" if drawing.of_networks else "shows no networks; leave families empty"
+        )
+        raise SpecError(f"{where} families: {artifact.draw} {needs}")
     for member in artifact.members:
         if member.run.task not in drawing.tasks:
             raise SpecError(
