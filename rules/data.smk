@@ -18,3 +18,21 @@ rule prepare_data:
         folder=subpath(output[0], parent=True),
     shell:
         "softlabels data {params.spec:q} --out {params.folder} {resources.options} > {log} 2>&1"
+
+
+# Weights of torchvision that runs begin with, converted once.
+rule fetch_weights:
+    output:
+        LAYOUT.weights("{weights}"),
+    log:
+        f"{LOGS}/data/{{weights}}.log",
+    benchmark:
+        f"{LAYOUT.root}/benchmarks/data/{{weights}}.tsv"
+    wildcard_constraints:
+        weights="[a-z0-9_]+-[0-9a-f]{8}",  # torchvision's name of the file
+    conda:
+        "../envs/train.yaml"
+    resources:
+        options=data_options,
+    shell:
+        "softlabels weights {output} {resources.options} > {log} 2>&1"

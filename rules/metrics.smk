@@ -6,6 +6,7 @@ METRICS = f"{LAYOUT.root}/metrics.csv"
 # fetching data needs the network, which a login node has and a compute node often has not.
 localrules:
     prepare_data,
+    fetch_weights,
     measure_artifact,
     join_metrics,
     draw_figure,

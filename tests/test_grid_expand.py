@@ -22,6 +22,7 @@ from softlabels.grid.corpora import CORPORA
 from softlabels.grid.costs import check_cache_budget, needed_caches
 from softlabels.grid.expand import load_plan
 from softlabels.grid.identity import run_id
+from softlabels.grid.initial import UserWeights
 from softlabels.grid.plan import Plan
 
 ROOT = Path(__file__).parents[1]
@@ -510,6 +511,9 @@ def _schema(name: str) -> Any:
         ("distill", s.Distill, set()),
         ("logit_match", s.LogitMatch, set()),
         ("image_probe", probes.Probe, set()),
+        ("weights", UserWeights, {"torchvision"}),
+        ("class_means_probe", probes.ClassMeans, set()),
+        ("samples_probe", probes.Samples, set()),
         ("translations_probe", probes.Translations, set()),
         ("tokens_probe", probes.Tokens, set()),
     ],
@@ -549,8 +553,8 @@ def test_every_key_is_described_and_no_other_is_let_through(name: str) -> None:
     schema = _schema(name)
     definitions = _schema("grid")["$defs"]
     for where, node in _objects(schema):
-        # These two hold the axes or the kind of something else and are closed by their branches.
-        closed = where in ("/$defs/targets", "/$defs/teacher")
+        # These hold the axes or the kind of something else and are closed by their branches.
+        closed = where in ("/$defs/targets", "/$defs/teacher", "/$defs/initial")
         assert closed or node.get("additionalProperties") is False, where
         for key, item in node["properties"].items():
             target = definitions.get(str(item.get("$ref", "")).rsplit("/", 1)[-1], {})

@@ -98,6 +98,14 @@ def data(arguments: Arguments) -> None:
     prepare(from_dict(DatasetSpec, content, "dataset"), arguments.out, **options)
 
 
+def weights(arguments: Arguments) -> None:
+    """Convert weights that torchvision publishes, once: from a local file, or downloaded."""
+    from softlabels.data.weights import convert
+
+    root = arguments.root.expanduser() if arguments.root else None
+    convert(arguments.out, root=root, mirror=arguments.mirror, download=arguments.download)
+
+
 def fingerprint(arguments: Arguments) -> None:
     """Print the fingerprint of pictures or text, for dataset.sha256: results then belong to these very files."""
     if not arguments.dataset.lstrip().startswith("{"):
@@ -124,7 +132,7 @@ def _jobs(arguments: Arguments) -> tuple[Any, list[tuple[str, int, str]]]:
         raise SpecError("all outputs of one command must lie below the same results/<scale>")
     stage = stage_folder(arguments.stage) if arguments.stage else None
     seconds = getattr(arguments, "checkpoint_seconds", 60.0)
-    worker = Worker(parsed[0][0], configure(arguments.device), seconds, stage)
+    worker = Worker(parsed[0][0], configure(arguments.device), seconds, stage, getattr(arguments, "workers", 0))
     return worker, [(name, seed, stem) for _, name, seed, stem in parsed]
 
 
@@ -191,6 +199,12 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", help="demo or paper, instead of what the configuration says")
 
 
+def _add_originals(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--root", type=Path, help="folder with the original files")
+    parser.add_argument("--mirror", help="base URL to download from instead of the official one")
+    parser.add_argument("--download", action="store_true", help="fetch missing files")
+
+
 def _add_results(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--results",
@@ -244,9 +258,13 @@ def _parser() -> argparse.ArgumentParser:
     command = add(data, "data", """softlabels data '{"name": "digits"}' --out results/data/digits""")
     command.add_argument("dataset", help="the data set as in a grid, as JSON")
     command.add_argument("--out", type=Path, required=True, help="folder of the prepared arrays")
-    command.add_argument("--root", type=Path, help="folder with the original files")
-    command.add_argument("--mirror", help="base URL to download from instead of the official one")
-    command.add_argument("--download", action="store_true", help="fetch missing files")
+    _add_originals(command)
+
+    command = add(weights, "weights", "softlabels weights results/data/weights/resnet50-0676ba61.json --root data")
+    command.add_argument(
+        "out", type=Path, help="manifest to write, named as torchvision's file; the tensors lie beside"
+    )
+    _add_originals(command)
 
     command = add(fingerprint, "fingerprint", "softlabels fingerprint data/birds")
     command.add_argument("dataset", help="folder with train/<class>/…, or a corpus as in a grid, as JSON")
@@ -267,6 +285,13 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--stage", metavar="DIR", help="folder on a local disk to copy data and caches to; may hold $VARIABLES"
         )
+        if name != "translate":
+            command.add_argument(
+                "--workers",
+                type=int,
+                default=0,
+                help="processes that decode pictures kept as files (default: 0)",
+            )
         if name == "train":
             command.add_argument(
                 "--checkpoint-seconds", type=float, default=60.0, help="seconds between two checkpoints (default: 60)"

@@ -11,9 +11,9 @@ import yaml
 from softlabels.errors import SpecError
 from softlabels.files import read_json
 from softlabels.grid.costs import forward_flops
-from softlabels.grid.identity import dataset_id, needed_cache, run_id
+from softlabels.grid.identity import caches_of, dataset_id, run_id
 from softlabels.grid.plan import Plan
-from softlabels.grid.spec import Run, teacher_of, to_dict
+from softlabels.grid.spec import initial_of, parents_of, reference_of, teacher_of, to_dict
 from softlabels.layout import Layout
 from softlabels.lease import describe, holder
 from softlabels.store import finished
@@ -31,21 +31,27 @@ def show(plan: Plan, layout: Layout, beginning: str) -> str:
         listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         raise SpecError(f"{len(found)} runs of scale {plan.scale} begin with {beginning!r}; choose of {listed}")
     name = found[0]
-    spec, teacher, need = plan.runs[name], teacher_of(plan.runs[name]), needed_cache(plan.runs[name])
+    spec, needs = plan.runs[name], caches_of(plan.runs[name])
     page = to_dict(spec)
-    if teacher is not None and isinstance(teacher.run, Run):
-        page["targets"]["teacher"]["run"] = run_id(teacher.run)
+    places = {"initial": page, "teacher": page["targets"], "entropy_of": page["targets"].get("temperature")}
+    for origin, parent in parents_of(spec):
+        role = "entropy_of" if parent is reference_of(spec) else parent.role
+        places[role][role]["run"] = run_id(origin)
     flops = forward_flops(spec)
     wanted = [a.target for a in plan.artifacts.values() if any(run_id(m.run) == name for m in a.members)]
     taught = [n for n, other in plan.runs.items() if (t := teacher_of(other)) and t.run == spec]
+    softens = [n for n, other in plan.runs.items() if (r := reference_of(other)) and r.run == spec]
+    begun = [n for n, other in plan.runs.items() if (i := initial_of(other)) and i.run == spec]
     seeds = {seed: _state(layout.store(name, seed)) for seed in plan.seeds[name]}
     facts = {
         "run": name,
         "artifacts": wanted,
         "teaches": taught,
+        "sets_temperature_of": softens,
+        "begins": begun,
         "data": str(layout.data(dataset_id(spec.dataset))),
         "store": str(layout.store(name, 0).parent),
-        "cache": f"{layout.cache(need.id, 0).parent} ({need.bytes:,} bytes a seed)" if need else None,
+        "cache": "; ".join(f"{layout.cache(need.id, 0).parent} ({need.bytes:,} bytes a seed)" for need in needs),
         f"forward_flops_per_{'picture' if spec.task == 'image' else 'token'}": flops,
         "seeds": seeds,
         "spec": page,
@@ -77,7 +83,7 @@ def _sat(sittings: list[dict[str, int]]) -> str:
 
 def collect_garbage(plan: Plan, layout: Layout, remove: bool) -> str:
     """List (with `remove`: delete) what no artifact of the plan needs, but for folders a job is at work in."""
-    caches = {need.id for spec in plan.runs.values() if (need := needed_cache(spec))}
+    caches = {need.id for spec in plan.runs.values() for need in caches_of(spec)}
     unneeded = [
         *_others(layout.root / "store", set(plan.runs)),
         *_others(layout.root / "runs", set(plan.runs)),

@@ -37,6 +37,10 @@ class Layout:
         """Prepared data are shared by scales."""
         return self.root.parent / "data" / dataset_id
 
+    def weights(self, file: str) -> Path:
+        """The manifest of weights of torchvision, by the name of their file; the tensors lie beside it."""
+        return self.root.parent / "data" / "weights" / f"{file}.json"
+
     def store(self, run: str, seed: int) -> Path:
         return self.root / "store" / run / f"seed{seed}"
 

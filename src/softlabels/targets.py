@@ -43,7 +43,8 @@ def distillation(student: Tensor, teacher: Tensor, spec: Distill) -> Tensor:
     Yuan's code (`reduction: mean`, a `multiplier`), Zhang Eq. 3 (teacher only). `gradient_norm: matched` scales the
     gradient alone (`norm_ratio`, a constant to it) and leaves the value, which runs are watched by, as it is.
     """
-    T, student_T = spec.temperature, spec.temperature if spec.student_tempered else 1.0
+    T = spec.given_temperature
+    student_T = T if spec.student_tempered else 1.0
     target = F.softmax(teacher / T, dim=1)
     log_p = F.log_softmax(student / student_T, dim=1)
     if spec.form == "kl":

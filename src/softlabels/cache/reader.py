@@ -84,14 +84,19 @@ class CachedLogits:
         """view = epoch mod views."""
         return torch.remainder(epochs, self.num_views)
 
+    def view(self, number: int) -> NDArray[np.float16]:
+        """One view of all training images `[N, K]`, memory-mapped."""
+        shard, offset = divmod(number, self._per_shard)
+        logits: NDArray[np.float16] = self._shards[shard][offset]
+        return logits
+
     def rows(self, positions: Tensor, epochs: Tensor, pictures: Tensor) -> Tensor:
         """fp32 logits `[B, K]`; the pictures themselves are not needed."""
         where, which = positions.cpu().numpy(), self.views(epochs).cpu().numpy()
         out = np.empty((len(where), self.manifest["shape"][2]), dtype=np.float16)
         for view in np.unique(which):  # a batch touches one epoch, two where it straddles them
-            shard, offset = divmod(int(view), self._per_shard)
             here = which == view
-            out[here] = self._shards[shard][offset][where[here]]
+            out[here] = self.view(int(view))[where[here]]
         return torch.from_numpy(out).to(self._device, non_blocking=True).float()
 
     def check(self, teacher: TeacherNetwork, pictures: Pictures, augment: Augment, count: int, seed: int = 0) -> float:
@@ -125,6 +130,11 @@ class OnlineTeacher:
     def __init__(self, teacher: TeacherNetwork, pictures: Pictures, stream: int, num_views: int) -> None:
         self._teacher, self._pictures, self.stream, self.num_views = teacher, pictures, stream, num_views
         teacher.network.eval()
+
+    @property
+    def network(self) -> torch.nn.Module:
+        """The teacher."""
+        return self._teacher.network
 
     def views(self, epochs: Tensor) -> Tensor:
         """view = epoch mod views, as with a cache."""

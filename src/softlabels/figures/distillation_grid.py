@@ -83,6 +83,7 @@ def _place(artifact: Artifact, member: Member, baselines: tuple[Member, ...]) ->
         )
         line += "" if targets.beta == 1 else f", β = {targets.beta:g}"
         line += "" if getattr(targets, "gradient_norm", "free") == "free" else ", gradient norm matched"
+        line += "" if getattr(targets, "features", None) is None else ", and its features"
     return {
         "facet": " / ".join(dict(member.published)[name] for name in ("dataset", "student")),
         "role": role,

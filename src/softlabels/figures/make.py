@@ -24,9 +24,9 @@ from softlabels.figures.declared import check
 from softlabels.figures.source import Source
 from softlabels.files import atomic, read_json, sha256, write_json
 from softlabels.grid.expand import chain
-from softlabels.grid.identity import run_id, teacher_id
+from softlabels.grid.identity import initial_id, run_id, teacher_id
 from softlabels.grid.plan import Artifact
-from softlabels.grid.spec import teacher_of
+from softlabels.grid.spec import initial_of, reference_of, teacher_of
 from softlabels.layout import Layout
 from softlabels.metrics.rows import COLUMNS, read_rows, write_rows
 
@@ -151,7 +151,7 @@ def _provenance(
         "title": artifact.title,
         "scale": scale,
         "runs": {run_id(m.run): list(m.seeds) for m in artifact.members},
-        "teachers": _teachers(artifact),
+        **_behind(artifact),
         "missing": inputs["missing"],
         "inputs": inputs["files"] | {str(t.relative_to(layout.root)): sha256(t) for t in tables},
         "face": face,
@@ -165,14 +165,17 @@ def _provenance(
     }
 
 
-def _teachers(artifact: Artifact) -> dict[str, list[int]]:
-    """Every teacher behind the runs of an artifact, whether it is drawn or not, with its seeds."""
-    found: dict[str, set[int]] = {}
+def _behind(artifact: Artifact) -> dict[str, dict[str, list[int]]]:
+    """Every teacher (also one that only sets a temperature), and all weights to begin with, of the runs of an artifact
+    and of those behind them, drawn or not, with their seeds."""
+    found: dict[str, dict[str, set[int]]] = {"teachers": {}, "initial": {}}
     for member in artifact.members:
         for run, seeds in chain(member.run, member.seeds):
-            if (teacher := teacher_of(run)) is not None:
-                found.setdefault(teacher_id(teacher), set()).update(map(teacher.seed_for, seeds))
-    return {name: sorted(seeds) for name, seeds in found.items()}
+            for teacher in filter(None, (teacher_of(run), reference_of(run))):
+                found["teachers"].setdefault(teacher_id(teacher), set()).update(map(teacher.seed_for, seeds))
+            if (initial := initial_of(run)) is not None:
+                found["initial"].setdefault(initial_id(run.model, initial), set()).update(map(initial.seed_for, seeds))
+    return {part: {name: sorted(seeds) for name, seeds in names.items()} for part, names in found.items()}
 
 
 def _commit() -> str | None:

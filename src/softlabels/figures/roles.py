@@ -10,7 +10,7 @@ from softlabels.errors import SpecError
 from softlabels.grid.identity import run_id
 from softlabels.grid.plan import Artifact, Member
 from softlabels.grid.probes import Probe, Tokens, Translations
-from softlabels.grid.spec import Distill, Hard, LogitMatch, Run, RunSpec, Smooth, cache_kind, teacher_of
+from softlabels.grid.spec import Distill, Hard, LogitMatch, Run, RunSpec, Smooth, cache_kind, reference_of, teacher_of
 from softlabels.papers.names import data_name, in_print
 
 
@@ -36,9 +36,9 @@ def teacher_alpha(run: Run) -> float | None:
 
 
 def temperature_of(run: Run) -> float | None:
-    """T of a distilled run: infinite for logit matching, None without a teacher."""
+    """T of a distilled run: infinite for logit matching, NaN where it depends on results, None without a teacher."""
     if isinstance(run.targets, Distill):
-        return run.targets.temperature
+        return float("nan") if reference_of(run) else run.targets.given_temperature
     return float("inf") if isinstance(run.targets, LogitMatch) else None
 
 
@@ -113,7 +113,7 @@ def feature_probes(artifact: Artifact, family: str) -> dict[str, Probe | Tokens]
     """Split → the family's first probe of features of chosen classes or tokens there, training first."""
     found: dict[str, Probe | Tokens] = {}
     for name, probe in artifact.probes:
-        if name != family or isinstance(probe, Translations) or probe.checkpoints != "last":
+        if name != family or not isinstance(probe, Probe | Tokens) or probe.checkpoints != "last":
             continue
         if probe.tokens if isinstance(probe, Tokens) else probe.what == "features":
             found.setdefault(probe.split, probe)

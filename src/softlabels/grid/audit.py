@@ -9,7 +9,7 @@ from typing import Any
 
 from softlabels.grid import costs
 from softlabels.grid.expand import chain
-from softlabels.grid.identity import needed_cache, probe_id, run_id, spec_digest
+from softlabels.grid.identity import caches_of, probe_id, run_id, spec_digest
 from softlabels.grid.packs import cache_packs, probe_packs, training_packs, translation_packs
 from softlabels.grid.plan import Plan
 from softlabels.grid.resources import Estimator, Recorded
@@ -104,11 +104,7 @@ def _complete(layout: Layout, name: str, seed: int, task: str) -> bool:
 
 def _caching_hours(plan: Plan, trainings: Iterable[Training]) -> float:
     """Device hours of the caches behind some trainings, shared ones counted once, by FLOPs."""
-    needs = {
-        (need.id, need.seed(seed)): need
-        for name, seed in trainings
-        if (need := needed_cache(plan.runs[name])) is not None
-    }
+    needs = {(need.id, need.seed(seed)): need for name, seed in trainings for need in caches_of(plan.runs[name])}
     return sum((costs.caching_flops(need) or 0.0) / plan.rate(need.student) for need in needs.values()) / 3600
 
 

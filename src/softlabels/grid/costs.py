@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from softlabels.errors import SpecError
 from softlabels.grid import corpora, datasets, transformers, zoo
-from softlabels.grid.identity import CacheNeed, needed_cache
+from softlabels.grid.identity import CacheNeed, caches_of, needed_cache
 from softlabels.grid.plan import Plan
-from softlabels.grid.probes import AnyProbe, Probe, Translations
+from softlabels.grid.probes import AnyProbe, PictureProbe, Tokens, Translations
 from softlabels.grid.spec import (
     DatasetSpec,
     Distill,
@@ -20,6 +21,7 @@ from softlabels.grid.spec import (
     cache_kind,
     teacher_of,
 )
+from softlabels.grid.stages import stage_shapes
 from softlabels.grid.translation import CorpusSpec
 
 BODY_PARAMETERS = {
@@ -36,9 +38,7 @@ BODY_PARAMETERS = {
 
 def _shape(run: RunSpec) -> tuple[int, int, int]:
     """(C, H, W) of the pictures that the network of a run sees."""
-    channels, height, width = datasets.info(run.dataset).shape
-    crop = run.recipe.augment.crop
-    return (channels, height, width) if crop is None else (channels, crop, crop)
+    return run.recipe.augment.view_shape(datasets.info(run.dataset).shape)
 
 
 def forward_flops(run: Run, model: ModelSpec | None = None) -> float | None:
@@ -75,13 +75,19 @@ def split_sizes(dataset: DatasetSpec | CorpusSpec) -> dict[str, int | None]:
 
 
 def split_bytes(dataset: DatasetSpec | CorpusSpec) -> dict[str, int]:
-    """Bytes of each split in memory: pictures (uint8), or both sides of a text (int32); 0 where nothing is declared."""
+    """Bytes of each split as it is prepared: pictures (uint8, or original files), or both sides of a text (int32); 0
+    where nothing is declared."""
     if isinstance(dataset, CorpusSpec):
         each = 8
     else:
-        channels, height, width = datasets.info(dataset).shape
-        each = channels * height * width
+        declared = datasets.info(dataset)
+        each = declared.file_bytes or math.prod(declared.shape)
     return {split: (rows or 0) * each for split, rows in split_sizes(dataset).items()}
+
+
+def decodes(dataset: DatasetSpec | CorpusSpec) -> bool:
+    """Whether pictures are decoded from their files whenever a network sees them."""
+    return isinstance(dataset, DatasetSpec) and dataset.keeps_files
 
 
 def training_steps(run: Run) -> int | None:
@@ -99,16 +105,29 @@ def examples_per_step(run: Run) -> int:
 
 def training_flops(run: Run) -> float | None:
     """Operations of one training: three forward passes (backward counts two) of every image or token it sees, and one
-    of a teacher that runs online, or the output layer of one whose activations are cached. None where a network or the
-    size of the data is unknown."""
+    of a teacher that runs online, or the output layer of one whose activations are cached; of a network that is only
+    measured, one pass over validation and test. None where a network or the size of the data is unknown."""
     forward, steps = forward_flops(run), training_steps(run)
     if forward is None or steps is None:
         return None
+    if steps == 0:
+        return forward * sum(split_sizes(run.dataset)[split] or 0 for split in ("val", "test"))
+    forward += _connecting_flops(run)
     online = online_teacher(run)
     teaching = (online and forward_flops(run, online)) or 0.0
     if isinstance(run, TranslationSpec) and isinstance(run.targets, Distill) and cache_kind(run) == "features":
         teaching = 2.0 * corpora.vocabulary(run.dataset) * transformers.options(run.targets.teacher.run.model)["dim"]  # type: ignore[union-attr]
     return steps * examples_per_step(run) * (3 * forward + teaching)
+
+
+def _connecting_flops(run: Run) -> float:
+    """Operations on one image between the features of a student and its teacher's: 1×1 convolutions; 0 without."""
+    if not isinstance(run, RunSpec) or not isinstance(run.targets, Distill) or run.targets.features is None:
+        return 0.0
+    teacher = online_teacher(run)
+    assert teacher is not None
+    pairs = zip(stage_shapes(run.model, _shape(run)), stage_shapes(teacher, _shape(run)), strict=True)
+    return float(sum(2 * student[0] * math.prod(map_) for student, map_ in pairs))
 
 
 def online_teacher(run: Run) -> ModelSpec | None:
@@ -131,9 +150,9 @@ def probe_rows(run: Run, probe: AnyProbe) -> int:
     """Pictures (M · V) or tokens that a probe shows to one checkpoint, at most; 0 where the split's size is unknown."""
     rows = split_sizes(run.dataset)[probe.split] or 0
     if isinstance(run, TranslationSpec):
-        assert not isinstance(probe, Probe)
+        assert isinstance(probe, Translations | Tokens)
         return rows if probe.sentences is None else min(rows or 10**9, 30 * probe.sentences)
-    assert isinstance(probe, Probe)
+    assert isinstance(probe, PictureProbe)
     num_classes = datasets.info(run.dataset).num_classes
     chosen = num_classes if probe.classes is None else len(probe.classes)
     count = -(-rows * chosen // num_classes) if probe.per_class is None else chosen * probe.per_class
@@ -148,11 +167,19 @@ def probe_checkpoints(run: Run, probe: AnyProbe) -> int:
 
 
 def probe_flops(run: Run, probe: AnyProbe) -> float | None:
-    """Operations of one probe of one seed: a pass for the logits and, where asked, one more for the features; of
-    translating, a pass for each hypothesis of the beam."""
-    passes = probe.beam if isinstance(probe, Translations) else 2 if probe.what == "features" else 1
+    """Operations of one probe of one seed."""
     forward = forward_flops(run)
-    return forward and forward * passes * probe_rows(run, probe) * probe_checkpoints(run, probe)
+    return forward and forward * probe.passes * probe_rows(run, probe) * probe_checkpoints(run, probe)
+
+
+def seen(run: Run, makes: CacheNeed | AnyProbe | None) -> int:
+    """Pictures, or target tokens, that a network sees for a training (None), a cache or a probe; 0 where unknown."""
+    if makes is None:
+        return (training_steps(run) or 0) * examples_per_step(run)
+    if isinstance(makes, CacheNeed):
+        return makes.views * makes.rows
+    passes = makes.passes if isinstance(makes, PictureProbe) else 1
+    return passes * probe_rows(run, makes) * probe_checkpoints(run, makes)
 
 
 def needed_caches(plan: Plan) -> dict[str, tuple[CacheNeed, tuple[int, ...]]]:
@@ -160,8 +187,7 @@ def needed_caches(plan: Plan) -> dict[str, tuple[CacheNeed, tuple[int, ...]]]:
     needs: dict[str, CacheNeed] = {}
     seeds: dict[str, set[int]] = {}
     for name, run in plan.runs.items():
-        need = needed_cache(run)
-        if need is not None:
+        for need in caches_of(run):
             needs[need.id] = need
             seeds.setdefault(need.id, set()).update(need.seed(seed) for seed in plan.seeds[name])
     return {name: (need, tuple(sorted(seeds[name]))) for name, need in needs.items()}
@@ -169,11 +195,7 @@ def needed_caches(plan: Plan) -> dict[str, tuple[CacheNeed, tuple[int, ...]]]:
 
 def cache_bytes(plan: Plan, trainings: Iterable[tuple[str, int]]) -> int:
     """Bytes of the logits caches behind some trainings (run id, seed); shared ones counted once."""
-    caches = {
-        (need.id, need.seed(seed)): need.bytes
-        for name, seed in trainings
-        if (need := needed_cache(plan.runs[name])) is not None
-    }
+    caches = {(need.id, need.seed(seed)): need.bytes for name, seed in trainings for need in caches_of(plan.runs[name])}
     return sum(caches.values())
 
 

@@ -19,7 +19,7 @@ from softlabels.grid.families import Grid
 from softlabels.grid.identity import run_id
 from softlabels.grid.parse import key, require_known
 from softlabels.grid.plan import Artifact, Jobs, Plan
-from softlabels.grid.spec import Distill, Run, teacher_of, to_dict
+from softlabels.grid.spec import Distill, Run, parents_of, to_dict
 
 DEFAULTS: dict[str, Any] = {
     "scale": "demo",
@@ -60,9 +60,10 @@ def load_plan(config: Mapping[str, Any], root: Path) -> Plan:
 
     # All of them, whatever is asked for: a scale that names what no grid has would replace nothing, in silence.
     papers = {}
-    for path in sorted((root / "workflow" / "grids").glob("*.yaml")):
-        content = read_yaml(path)
-        validate(content, "grid", schemas, _relative(path, root))
+    for path in sorted((root / "workflow" / "grids").iterdir()):
+        if not path.is_dir() and path.suffix != ".yaml":
+            continue
+        content = read_grid(path, schemas, root)
         papers[path.stem] = Grid(content, f"{_relative(path, root)}:", scale, _relative(scale_file, root))
     _check_names(scale, f"{_relative(scale_file, root)}:", [grid.grid for grid in papers.values()])
     grids = []
@@ -101,9 +102,9 @@ def load_plan(config: Mapping[str, Any], root: Path) -> Plan:
 
 
 def _check_names(scale: Mapping[str, Any], where: str, grids: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse what a scale says of a data set, network, recipe, paper or artifact that no grid has."""
+    """Refuse what a scale says of a data set, network, recipe, weights, paper or artifact that no grid has."""
     for section, replaced in (scale.get("substitute") or {}).items():
-        known = {name for grid in grids for name in grid[section]}
+        known = {name for grid in grids for name in grid.get(section, ())}
         if section == "models":
             known |= {f"{data}/{model}" for grid in grids for data in grid["datasets"] for model in grid["models"]}
         for name in replaced:
@@ -119,7 +120,7 @@ def _warnings(runs: Mapping[str, Run]) -> Iterator[str]:
     flat = [
         name
         for name, run in runs.items()
-        if isinstance(run.targets, Distill) and run.targets.cache == "topk_lse" and run.targets.temperature > 2
+        if isinstance(run.targets, Distill) and run.targets.cache == "topk_lse" and run.targets.given_temperature > 2
     ]
     if flat:
         yield (
@@ -129,17 +130,45 @@ def _warnings(runs: Mapping[str, Run]) -> Iterator[str]:
         )
 
 
+def read_grid(path: Path, schemas: Path, root: Path) -> dict[str, Any]:
+    """A paper's grid: one file, or a folder of files that say together what one file would.
+
+    Raises:
+        SpecError: a file that is no grid, or two files of a folder that declare the same name or different papers.
+    """
+    grid: dict[str, Any] = {}
+    for file in sorted(path.glob("*.yaml")) if path.is_dir() else [path]:
+        content, where = read_yaml(file), _relative(file, root)
+        validate(content, "grid", schemas, where)
+        if content["paper"] != grid.setdefault("paper", content["paper"]):
+            raise SpecError(f"{where}: paper: the files of one folder are of one paper, {grid['paper']}")
+        for section, names in content.items():
+            if section == "paper":
+                continue
+            if twice := set(names) & set(grid.setdefault(section, {})):
+                raise SpecError(f"{where}: {section}.{min(twice)}: another file of the folder declares it too")
+            grid[section] |= names
+    if not grid:
+        raise SpecError(f"{_relative(path, root)} holds no grid; put a .yaml file there, or remove it")
+    return grid
+
+
 def _relative(path: Path, root: Path) -> str:
     return str(path.relative_to(root))
 
 
 def chain(run: Run, seeds: Iterable[int]) -> list[tuple[Run, tuple[int, ...]]]:
-    """A run and the runs it learns from, teachers first, each with the seeds that `seeds` of the run need."""
-    seeds = tuple(sorted(set(seeds)))
-    teacher = teacher_of(run)
-    if teacher is None or not isinstance(teacher.run, Run):
-        return [(run, seeds)]
-    return [*chain(teacher.run, seeds if teacher.seed == "same" else (teacher.seed,)), (run, seeds)]
+    """A run and the runs it begins with or learns from, these first, each with the seeds that `seeds` of it need."""
+    found: dict[Run, set[int]] = {}
+
+    def add(spec: Run, needed: Iterable[int]) -> None:
+        needed = set(needed)
+        for origin, parent in parents_of(spec):
+            add(origin, map(parent.seed_for, needed))
+        found.setdefault(spec, set()).update(needed)
+
+    add(run, seeds)
+    return [(spec, tuple(sorted(needed))) for spec, needed in found.items()]
 
 
 def _shared_runs(artifacts: Iterable[Artifact]) -> tuple[dict[str, Run], dict[str, tuple[int, ...]]]:

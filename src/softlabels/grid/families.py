@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from softlabels.errors import SpecError
-from softlabels.grid import corpora, datasets, transformers, zoo
-from softlabels.grid.files import probe_from
+from softlabels.grid import corpora, datasets, fit, transformers, zoo
+from softlabels.grid.asking import probes_from
+from softlabels.grid.initial import TorchvisionWeights, UserWeights
 from softlabels.grid.parse import freeze, from_dict, key, require_known, run_from
 from softlabels.grid.plan import Artifact, Member
-from softlabels.grid.probes import AnyProbe, Probe
-from softlabels.grid.recipe import Recipe
+from softlabels.grid.recipe import NO_TRAINING, Recipe
 from softlabels.grid.spec import (
     DatasetSpec,
+    Initial,
     ModelSpec,
     Run,
     RunSpec,
@@ -34,8 +35,8 @@ from softlabels.grid.translation import CorpusSpec, TranslationRecipe
 
 LENGTHS = ("steps", "updates", "epochs")
 """Keys of a recipe of which one replaces another."""
-OF_A_TEACHER = ("family", "seed", "checkpoint")
-"""Keys of a teacher that no axis can be named by."""
+OF_A_PARENT = ("family", "seed", "checkpoint", "head")
+"""Keys of a teacher or of initial weights that no axis can be named by."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +65,14 @@ class Grid:
         self._open: list[str] = []
 
     def _known(self, section: str, name: str, where: str) -> Any:
-        require_known(name, self.grid[section], where, f"the {section} of {self.paper}")
+        require_known(name, self.grid.get(section, ()), where, f"the {section} of {self.paper}")
         return self.grid[section][name]
 
     # ---------------------------------------------------------------- families
 
     def _axes(self, family: str) -> dict[str, list[Any]]:
         axes = dict(self.grid["families"][family].get("axes") or {})
-        for axis in set(axes) & set(OF_A_TEACHER):
+        for axis in set(axes) & set(OF_A_PARENT):
             raise SpecError(f"{self.where} families.{family}.axes: {axis!r} cannot be the name of an axis")
         for axis, kept in self.thin.get(family, {}).items():
             where = f"{self.scale_where} thin.{self.paper}.{family}.{axis}"
@@ -114,7 +115,13 @@ class Grid:
             targets["teacher"], published["teacher"] = self._teacher(
                 targets["teacher"], run["dataset"], is_text, key(where, "targets.teacher"), changes
             )
-        parts = {"dataset": dataset, "model": model, "recipe": recipe, "targets": targets}
+        if isinstance(softness := targets.get("temperature"), Mapping) and "entropy_of" in softness:
+            place = key(where, "targets.temperature.entropy_of")
+            reference, _ = self._teacher(softness["entropy_of"], run["dataset"], is_text, place, changes)
+            targets["temperature"] = {**softness, "entropy_of": reference}
+        parts: dict[str, Any] = {"dataset": dataset, "model": model, "recipe": recipe, "targets": targets}
+        if run.get("initial") is not None:
+            parts["initial"] = self._initial(run["initial"], key(where, "initial"), changes)
         spec = run_from(parts | ({"task": "translation"} if is_text else {}), where)
         _located(_require_fit, where)(spec)
         for axis in values:
@@ -156,6 +163,8 @@ class Grid:
         content = self._merged(name, where, original=False, seen=())
         file = self.scale_where if replaced else self.where
         where = key(file, f"substitute.recipes.{name}" if replaced else f"recipes.{name}")
+        if content.get("steps") == 0:  # nothing is trained, so what only training needs may be left out
+            content = NO_TRAINING | content
         return from_dict(TranslationRecipe, content, where) if is_text else from_dict(Recipe, content, where)
 
     def _merged(self, name: str, where: str, original: bool, seen: tuple[str, ...]) -> dict[str, Any]:
@@ -175,13 +184,13 @@ class Grid:
             below = {k: v for k, v in below.items() if k not in LENGTHS}
         return below | content
 
-    # ---------------------------------------------------------------- teachers
+    # ---------------------------------------------------------------- teachers, initial weights
 
     def _teacher(
         self, content: Mapping[str, Any], dataset: str, is_text: bool, where: str, changes: list[str]
     ) -> tuple[Teacher, str]:
         """The teacher and its name in the paper."""
-        named = {k: v for k, v in content.items() if k in OF_A_TEACHER[1:]}
+        named = {k: v for k, v in content.items() if k in ("seed", "checkpoint")}
         if "family" not in content:
             if not {"weights", "logits"} & set(content):
                 raise SpecError(f"{where} needs a family of this grid, or weights or logits of your own")
@@ -190,9 +199,34 @@ class Grid:
                 own["model"] = to_dict(self._model(own["model"], dataset, is_text, key(where, "model"), changes))
             run = from_dict(UserNetwork if "weights" in own else UserLogits, own, where)
             return from_dict(Teacher, {"run": run, **named}, where), content.get("model", "own logits")
+        point = self._chosen(content, "teacher", where, changes)
+        return from_dict(Teacher, {"run": point.run, **named}, where), point.published["student"]
+
+    def _initial(self, content: Any, where: str, changes: list[str]) -> Initial | None:
+        """The weights that a run begins with; None where the scale has none of them."""
+        content = {"weights": content} if isinstance(content, str) else content
+        named = {k: v for k, v in content.items() if k in ("seed", "checkpoint", "head")}
+        if "family" in content:
+            run: Any = self._chosen(content, "run", where, changes).run
+            if not isinstance(run, RunSpec):
+                raise SpecError(f"{where}.family: {content['family']} is of translation networks, which begin no other")
+            return from_dict(Initial, {"run": run, **named}, where)
+        name = content["weights"]
+        source, place = self._known("weights", name, key(where, "weights")), key(self.where, f"weights.{name}")
+        if name in self.substitute.get("weights", {}):
+            source, place = self.substitute["weights"][name], key(self.scale_where, f"substitute.weights.{name}")
+            begun = "trained from scratch" if source is None else f"begun with {' '.join(map(str, source.values()))}"
+            changes.append(f"{begun} in place of {name}")
+        if source is None:
+            return None
+        run = from_dict(UserWeights if "weights" in source else TorchvisionWeights, source, place)
+        return from_dict(Initial, {"run": run, **named}, where)
+
+    def _chosen(self, content: Mapping[str, Any], what: str, where: str, changes: list[str]) -> _Point:
+        """The member of a family that is named by its values on the axes."""
         family = content["family"]
         self._known("families", family, key(where, "family"))
-        chosen = {k: v for k, v in content.items() if k not in ("family", *named)}
+        chosen = {k: v for k, v in content.items() if k not in OF_A_PARENT}
         axes = self.axes[family]
         for axis, value in chosen.items():
             if axis not in axes:
@@ -201,7 +235,7 @@ class Grid:
                 )
             if value not in axes[axis]:
                 raise SpecError(
-                    f"{where}: no teacher {family}({axis}={value}) in the grid; {axis} is one of {axes[axis]}"
+                    f"{where}: no {what} {family}({axis}={value}) in the grid; {axis} is one of {axes[axis]}"
                     + (f" (thinned by {self.scale_where[:-1]})" if axis in self.thin.get(family, {}) else "")
                 )
         open_axes = [axis for axis in axes if axis not in chosen and len(axes[axis]) > 1]
@@ -209,7 +243,7 @@ class Grid:
             raise SpecError(f"{where}: family {family} has several members; say which by {', '.join(open_axes)}")
         point = self._point(family, {axis: chosen.get(axis, axes[axis][0]) for axis in axes})
         changes += point.changes
-        return from_dict(Teacher, {"run": point.run, **named}, where), point.published["student"]
+        return point
 
     # ---------------------------------------------------------------- artifacts
 
@@ -267,9 +301,9 @@ class Grid:
                 (family, probe)
                 for family, found in probes.items()
                 for content in (found if isinstance(found, list) else [found])
-                for probe in _probes(
+                for probe in probes_from(
                     content,
-                    [m for m in members if m.family == family],
+                    [m.run for m in members if m.family == family],
                     key(scale_where if family in scaled.get("probes", {}) else where, f"probes.{family}"),
                 )
             ),
@@ -277,34 +311,6 @@ class Grid:
             notes=tuple(f"{self.scale['scale']}: {change}" for change in dict.fromkeys([*sorted(changes), *thinned])),
             variants=tuple(declared.get("variants") or ()),
         )
-
-
-def _probes(content: Mapping[str, Any], members: list[Member], where: str) -> list[AnyProbe]:
-    """A probe for each combination of the values that are given as a list where a probe takes one."""
-    several = [name for name in ("temperature", "checkpoint") if isinstance(content.get(name), list)]
-    return [
-        _probe({**content, **dict(zip(several, values, strict=True))}, members, where)
-        for values in itertools.product(*(content[name] for name in several))
-    ]
-
-
-def _probe(content: Mapping[str, Any], members: list[Member], where: str) -> AnyProbe:
-    probe = probe_from(content, where)
-    for run in (member.run for member in members):
-        if isinstance(run, TranslationSpec) == isinstance(probe, Probe):
-            told = "translations or tokens" if isinstance(run, TranslationSpec) else "logits or features"
-            raise SpecError(f"{where}.what: of a {run.task} network one asks {told}")
-        if isinstance(run, RunSpec) and isinstance(probe, Probe):
-            _check_probe(probe, run, where)
-    return probe
-
-
-def _check_probe(probe: Probe, run: RunSpec, where: str) -> None:
-    num_classes = datasets.info(run.dataset).num_classes
-    if probe.classes and max(probe.classes) >= num_classes:
-        raise SpecError(f"{where}.classes: {run.dataset.name} has classes 0 to {num_classes - 1} only")
-    if probe.checkpoints == "milestones" and not (run.recipe.milestones or run.recipe.milestone_every):
-        raise SpecError(f"{where}.checkpoints: the recipe of the family keeps no milestones")
 
 
 def _located(check: Callable[..., Any], where: str) -> Callable[..., Any]:
@@ -325,15 +331,18 @@ def _require_fit(run: Run) -> None:
         if o["dim"] % o["heads"]:
             raise SpecError(f"model.options.heads: {o['heads']} heads do not divide a width of {o['dim']}")
         return
-    side = min(datasets.info(run.dataset).shape[1:])
+    fit.require_initial_fits(run)
+    fit.require_features_fit(run)
+    shape = datasets.info(run.dataset).shape
     crop, least = run.recipe.augment.crop, getattr(zoo.MODELS.get(run.model.name), "min_side", 1)
-    if crop is not None and crop > side:
-        raise SpecError(f"recipe.augment.crop: {crop} is larger than the pictures of {side} pixels")
+    if crop is not None and crop > min(shape[1:]):
+        raise SpecError(f"recipe.augment.crop: {crop} is larger than the pictures of {min(shape[1:])} pixels")
+    side = min(run.recipe.augment.view_shape(shape)[1:])
     for what, network in (("recipe", run.recipe), ("teacher", getattr(teacher_of(run), "run", None))):
-        if getattr(network, "normalise", None) == "imagenet" and datasets.info(run.dataset).shape[0] != 3:
+        if getattr(network, "normalise", None) == "imagenet" and shape[0] != 3:
             raise SpecError(f"{what}.normalise: imagenet is of pictures in colour; {run.dataset.name}'s are not")
-    if (crop or side) < least:
-        raise SpecError(f"model.name: {run.model.name} needs pictures of at least {least} pixels, not {crop or side}")
+    if side < least:
+        raise SpecError(f"model.name: {run.model.name} needs pictures of at least {least} pixels, not {side}")
     rows = datasets.sizes(run.dataset)["train"]
     if rows is not None or run.recipe.steps is not None:
         steps = run.recipe.num_steps(rows or 1)

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from softlabels.files import canonical_json, read_json, write_json
-from softlabels.grid.identity import needed_cache, probe_id, read_spec, run_id, write_spec_files
+from softlabels.grid.identity import caches_of, probe_id, read_spec, run_id, write_spec_files
 from softlabels.grid.parse import freeze, from_dict
 from softlabels.grid.plan import Artifact, Member, Plan
-from softlabels.grid.probes import AnyProbe, Probe, Tokens, Translations
+from softlabels.grid.probes import KINDS, AnyProbe, Probe
 from softlabels.grid.spec import to_dict
 
 
@@ -56,8 +56,7 @@ def write_plan(plan: Plan, directory: Path) -> None:
         for _, probe in artifact.probes:
             _write(directory / "probes" / f"{probe_id(probe)}.json", to_dict(probe))
     for name, spec in plan.runs.items():
-        need = needed_cache(spec)
-        if need is not None:
+        for need in caches_of(spec):
             _write(directory / "caches" / f"{need.id}.json", {"student": name})
 
 
@@ -74,12 +73,7 @@ def read_probe_spec(directory: Path, name: str) -> AnyProbe:
 
 def probe_from(content: Mapping[str, Any], where: str) -> AnyProbe:
     """A probe of the kind that its `what` says (raises as `from_dict`)."""
-    match content.get("what"):
-        case "translations":
-            return from_dict(Translations, content, where)
-        case "tokens":
-            return from_dict(Tokens, content, where)
-    return from_dict(Probe, content, where)
+    return from_dict(KINDS.get(str(content.get("what")), Probe), content, where)
 
 
 def read_artifact(directory: Path, name: str) -> Artifact:

@@ -18,6 +18,7 @@ from typing import Any
 from softlabels.errors import SpecError
 from softlabels.files import canonical_json, read_json, write_json
 from softlabels.grid import corpora, datasets, transformers
+from softlabels.grid.initial import TorchvisionWeights, UserWeights, torchvision_file
 from softlabels.grid.parse import run_from
 from softlabels.grid.plan import Plan
 from softlabels.grid.probes import AnyProbe, Translations
@@ -25,8 +26,12 @@ from softlabels.grid.recipe import Augment
 from softlabels.grid.spec import (
     DatasetSpec,
     Distill,
+    EqualEntropy,
     Hard,
+    Initial,
     LogitMatch,
+    ModelSpec,
+    Parent,
     Run,
     RunSpec,
     Smooth,
@@ -36,6 +41,8 @@ from softlabels.grid.spec import (
     UserNetwork,
     cache_kind,
     dataset_name,
+    initial_of,
+    reference_of,
     teacher_of,
     to_dict,
 )
@@ -71,8 +78,8 @@ def run_id(spec: Run) -> str:
     else:
         stages = ["data", "models", "training", *(["cache"] if teacher_of(spec) else [])]
     content = _canonical(spec, versions=True) | {"code": {stage: code_version(stage) for stage in stages}}
-    parts = (_dataset_slug(spec.dataset), _model_slug(spec.model.name), _targets_slug(spec.targets))
-    return ".".join((*parts, _hash8(content)))
+    taught = _targets_slug(spec.targets) + _initial_slug(spec)
+    return ".".join((_dataset_slug(spec.dataset), _model_slug(spec.model.name), taught, _hash8(content)))
 
 
 @functools.cache
@@ -84,16 +91,26 @@ def spec_digest(spec: Run) -> str:
 def _canonical(spec: Run, versions: bool) -> dict[str, Any]:
     result: dict[str, Any] = to_dict(spec)
     result["dataset"] = _data_identity(spec.dataset)
-    teacher = teacher_of(spec)
-    if teacher is not None:
-        run: Any = to_dict(teacher.run)
-        if isinstance(teacher.run, Run):
-            run = run_id(teacher.run) if versions else spec_digest(teacher.run)
-        else:
-            # Where the user keeps a file does not matter, only what is in it.
-            run = {name: value for name, value in run.items() if name not in ("weights", "logits")}
-        result["targets"]["teacher"]["run"] = run
+    if (teacher := teacher_of(spec)) is not None:
+        result["targets"]["teacher"]["run"] = _parent_identity(spec, teacher, versions)
+    if (reference := reference_of(spec)) is not None:
+        result["targets"]["temperature"]["entropy_of"]["run"] = _parent_identity(spec, reference, versions)
+    if (initial := initial_of(spec)) is not None:
+        result["initial"]["run"] = _parent_identity(spec, initial, versions)
     return result
+
+
+def _parent_identity(spec: Run, parent: Parent, versions: bool) -> Any:
+    if isinstance(parent.run, Run):
+        return run_id(parent.run) if versions else spec_digest(parent.run)
+    if isinstance(parent.run, TorchvisionWeights):  # the name says the content, by the beginning of its SHA-256
+        return _torchvision_file(spec.model, parent.run)
+    # Where the user keeps a file does not matter, only what is in it.
+    return {name: value for name, value in to_dict(parent.run).items() if name not in ("weights", "logits")}
+
+
+def _torchvision_file(model: ModelSpec, weights: TorchvisionWeights) -> str:
+    return torchvision_file(model.name, dict(model.options), weights.torchvision).rpartition(".")[0]
 
 
 def _data_identity(dataset: DatasetSpec | CorpusSpec) -> dict[str, Any]:
@@ -118,7 +135,9 @@ def _targets_slug(targets: Any) -> str:
             matched = "" if norm == "free" else "gradnorm-"
             weight = "" if beta == 1 else f"b{_short(beta)}-"
             truncated = f"{cache.removeprefix('topk_')}{k}-" if k else ""
-            return f"kd-T{_short(T)}-{matched}{weight}{truncated}{_teacher_slug(teacher)}"
+            kind = "kd" if targets.features is None else "oh"
+            softness = f"eq{_short(T.temperature)}" if isinstance(T, EqualEntropy) else _short(T)
+            return f"{kind}-T{softness}-{matched}{weight}{truncated}{_teacher_slug(teacher)}"
         case LogitMatch(teacher=teacher, beta=beta):
             return f"match-b{_short(beta)}-{_teacher_slug(teacher)}"
     raise TypeError(f"no slug for targets {targets!r}")
@@ -130,11 +149,33 @@ def _teacher_slug(teacher: Teacher) -> str:
         return "own-logits"
     if isinstance(run, UserNetwork):
         return f"own-{_model_slug(run.model.name)}"
-    # One generation only: the name of a great-grandchild stays readable, the hash tells the rest.
-    taught_by = run.targets.kind if teacher_of(run) else _targets_slug(run.targets)
-    extra = [teacher.checkpoint.replace(":", "")] if teacher.checkpoint != "last" else []
-    extra += [f"s{teacher.seed}"] if teacher.seed != "same" else []
-    return "-".join((_model_slug(run.model.name), taught_by, *extra))
+    return "-".join((_model_slug(run.model.name), _training_slug(run), *_which(teacher)))
+
+
+def _training_slug(run: Run) -> str:
+    """One generation only: the name of a great-grandchild stays readable, the hash tells the rest."""
+    return run.targets.kind if teacher_of(run) else _targets_slug(run.targets)
+
+
+def _which(parent: Parent) -> list[str]:
+    extra = [parent.checkpoint.replace(":", "")] if parent.checkpoint != "last" else []
+    return extra + ([f"s{parent.seed}"] if parent.seed != "same" else [])
+
+
+def _initial_slug(spec: Run) -> str:
+    """`-init-imagenet-hard` (new head), `-kept-…` (its head too) or `-measured-…` (not trained at all), or nothing."""
+    initial = initial_of(spec)
+    if initial is None:
+        return ""
+    what = "measured" if spec.recipe.steps == 0 else {"new": "init", "kept": "kept"}[initial.head]  # type: ignore[union-attr]
+    match initial.run:
+        case RunSpec() as run:
+            origin = "-".join((_dataset_slug(run.dataset), _training_slug(run), *_which(initial)))
+        case TorchvisionWeights(torchvision=name):
+            origin = _slug(name)
+        case UserWeights():
+            origin = "own"
+    return f"-{what}-{origin}"
 
 
 # ---------------------------------------------------------------- data, caches, probes
@@ -155,9 +196,20 @@ def teacher_id(teacher: Teacher) -> str:
     return f"{_teacher_slug(teacher)}.{teacher.run.sha256[:8]}"
 
 
+def initial_id(model: ModelSpec, initial: Initial) -> str:
+    """The name of the weights that a network begins with: a run id, a file of torchvision, or a name of the content."""
+    match initial.run:
+        case RunSpec():
+            return run_id(initial.run)
+        case TorchvisionWeights():
+            return _torchvision_file(model, initial.run)
+        case UserWeights():
+            return f"own-{_model_slug(model.name)}.{initial.run.sha256[:8]}"
+
+
 @dataclass(frozen=True)
 class CacheNeed:
-    """What a distilling run reads of its teacher: a row for each view of every training image, or for each token."""
+    """What a distilling run reads of a teacher: a row for each view of every training image, or for each token."""
 
     id: str
     student: Run
@@ -206,10 +258,24 @@ def needed_cache(run: Run) -> CacheNeed | None:
     kind = cache_kind(run)
     if kind is None or kind == "online":
         return None
-    return _text_cache(run, kind) if isinstance(run, TranslationSpec) else _image_cache(run, kind)
+    if isinstance(run, TranslationSpec):
+        return _text_cache(run, kind)
+    teacher = teacher_of(run)
+    assert teacher is not None
+    return _image_cache(run, teacher, kind)
 
 
-def _image_cache(run: RunSpec, kind: str) -> CacheNeed:
+def caches_of(run: Run) -> tuple[CacheNeed, ...]:
+    """Every cache that a training reads: that of the teacher, and one like it of the teacher whose targets set the
+    temperature."""
+    need, reference = needed_cache(run), reference_of(run)
+    if need is None or reference is None:
+        return () if need is None else (need,)
+    assert isinstance(run, RunSpec)
+    return need, _image_cache(run, reference, need.kind)
+
+
+def _image_cache(run: RunSpec, teacher: Teacher, kind: str) -> CacheNeed:
     targets = run.targets
     assert isinstance(targets, Distill | LogitMatch)
     rows = datasets.sizes(run.dataset)["train"]
@@ -222,9 +288,9 @@ def _image_cache(run: RunSpec, kind: str) -> CacheNeed:
     views = run.recipe.num_epochs(rows) if augment.random else 1
     if targets.views != "all":
         views = min(views, targets.views)
-    name = _image_cache_id(targets.teacher, run.dataset, augment, views, kind)
+    name = _image_cache_id(teacher, run.dataset, augment, views, kind)
     row_bytes = datasets.info(run.dataset).num_classes * BYTES_PER_LOGIT
-    return CacheNeed(name, run, targets.teacher, kind, views, rows, row_bytes)
+    return CacheNeed(name, run, teacher, kind, views, rows, row_bytes)
 
 
 def _text_cache(run: TranslationSpec, kind: str) -> CacheNeed:
@@ -245,7 +311,7 @@ def _text_cache(run: TranslationSpec, kind: str) -> CacheNeed:
         "checkpoint": targets.teacher.checkpoint,
         "kind": kind,
         "k": k,
-        "temperature": targets.temperature if kind == "topk_lse" else None,
+        "temperature": targets.given_temperature if kind == "topk_lse" else None,
         "code": {stage: code_version(stage) for stage in TRANSLATION_STAGES},
     }
     label = kind if k is None else f"{kind}{k}"

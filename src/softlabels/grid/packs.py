@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 from softlabels.grid.costs import caching_flops, needed_caches, probe_flops, training_flops
 from softlabels.grid.expand import chain
-from softlabels.grid.identity import CacheNeed, dataset_id, needed_cache, probe_id, run_id
+from softlabels.grid.identity import CacheNeed, caches_of, dataset_id, initial_id, probe_id, run_id
+from softlabels.grid.initial import TorchvisionWeights
 from softlabels.grid.plan import Plan
 from softlabels.grid.probes import AnyProbe, Translations
-from softlabels.grid.spec import Run, teacher_of
+from softlabels.grid.spec import Parent, Run, initial_of, parents_of
 from softlabels.layout import Layout
 
 
@@ -72,11 +73,12 @@ class Block(NamedTuple):
 
 
 def generation(spec: Run) -> int:
-    """0 for a network trained on labels or by a teacher of the user's own, else one more than its teacher."""
-    teacher = teacher_of(spec)
-    if teacher is None or not isinstance(teacher.run, Run):
-        return 0
-    return generation(teacher.run) + 1
+    """0 for a run that needs no other one first, else one more than the latest that it needs."""
+    return max((_after(parent) for _, parent in parents_of(spec)), default=0)
+
+
+def _after(parent: Parent) -> int:
+    return generation(parent.run) + 1 if isinstance(parent.run, Run) else 0
 
 
 def blocks(seeds: Iterable[int], size: int) -> Iterator[tuple[int, ...]]:
@@ -99,10 +101,9 @@ def training_packs(plan: Plan, layout: Layout) -> list[Pack]:
 
 def cache_packs(plan: Plan, layout: Layout) -> list[Pack]:
     """Every cache that a student reads, for every seed of its teacher, by its `manifest.json`."""
-    students = {need.id: spec for spec in plan.runs.values() if (need := needed_cache(spec))}
     found: list[Block] = []
     for name, (need, all_seeds) in needed_caches(plan).items():
-        student = students[name]
+        student = need.student
         each = _minutes(caching_flops(need), student, plan)
         for seeds in _affordable(all_seeds, each, plan):
             inputs = [_manifest(student, layout)]
@@ -173,8 +174,10 @@ def _packed(kind: str, found: Iterable[Block], plan: Plan) -> list[Pack]:
     asked = {} if plan.pack_minutes is None else _asked(plan)
     groups: dict[tuple[str, str, frozenset[str]], list[Block]] = {}
     for block in found:
-        run = block.members[0].run
-        shared = (f"generation{generation(run)}", dataset_id(run.dataset), asked.get(run_id(run), frozenset()))
+        run, makes = block.members[0].run, block.members[0].makes
+        # What reads a cache may be of a later generation than all else that does, and the cache is needed by the first.
+        number = _after(makes.teacher) if isinstance(makes, CacheNeed) else generation(run)
+        shared = (f"generation{number}", dataset_id(run.dataset), asked.get(run_id(run), frozenset()))
         groups.setdefault(shared, []).append(block)
     packs: list[Pack] = []
     for (step, *_), group in groups.items():
@@ -199,7 +202,7 @@ def _within(dealt: Iterable[Block], limit: float | None) -> Iterator[list[Block]
 
 
 def _asked(plan: Plan) -> dict[str, frozenset[str]]:
-    """Run id → the artifacts that need it, for themselves or as a teacher."""
+    """Run id → the artifacts that need it, for themselves or for another run."""
     asked: dict[str, set[str]] = {}
     for artifact in plan.artifacts.values():
         for member in artifact.members:
@@ -213,12 +216,13 @@ def _manifest(spec: Run, layout: Layout) -> Path:
 
 
 def _read_by(spec: Run, seeds: Iterable[int], layout: Layout) -> list[Path]:
-    """What training these seeds reads: the data, and the caches or the online teachers' records."""
-    need, teacher = needed_cache(spec), teacher_of(spec)
-    if need is not None:
-        logits = [layout.cache(need.id, need.seed(seed)) / "manifest.json" for seed in seeds]
-    elif teacher is not None and isinstance(teacher.run, Run):
-        logits = [layout.run(run_id(teacher.run), teacher.seed_for(seed)) / "run.json" for seed in seeds]
-    else:
-        logits = []
-    return [_manifest(spec, layout), *logits]
+    """What training these seeds reads: the data, initial weights, and the caches or the online teachers' records."""
+    needs, initial, found = caches_of(spec), initial_of(spec), [_manifest(spec, layout)]
+    for need in needs:
+        found += [layout.cache(need.id, need.seed(seed)) / "manifest.json" for seed in seeds]
+    for origin, parent in parents_of(spec):
+        if parent not in [need.teacher for need in needs]:
+            found += [layout.run(run_id(origin), parent.seed_for(seed)) / "run.json" for seed in seeds]
+    if initial is not None and isinstance(initial.run, TorchvisionWeights):
+        found.append(layout.weights(initial_id(spec.model, initial)))
+    return found

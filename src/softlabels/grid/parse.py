@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from softlabels.errors import SpecError
-from softlabels.grid.spec import Run, RunSpec, TranslationSpec, UserLogits, UserNetwork
+from softlabels.grid.spec import Run, RunSpec, TranslationSpec
 
 T = TypeVar("T")
 
@@ -130,16 +130,15 @@ def _union(args: tuple[Any, ...], value: Any, where: str) -> Any:
 
 
 def _member(classes: tuple[Any, ...], value: Mapping[str, Any], where: str) -> type:
-    """The class of a tagged union: by its `kind`, or for a teacher by the key only that class has."""
+    """The class of a tagged union: by its `kind`, or of a parent by the key that only this class has."""
     kinds = {c.kind: c for c in classes if hasattr(c, "kind")}
     if kinds:
         if value.get("kind") not in kinds:
             raise SpecError(f"{key(where, 'kind')} must be one of {', '.join(kinds)}, not {_say(value.get('kind'))}")
         return typing.cast(type, kinds[value["kind"]])
-    if "weights" in value:
-        return UserNetwork
-    if "logits" in value:
-        return UserLogits
+    for name in ("weights", "logits", "torchvision"):
+        if name in value:
+            return next((c for c in classes if name in {f.name for f in _fields(c)}), typing.cast(type, classes[0]))
     if value.get("task") == "translation":
         return TranslationSpec
     return typing.cast(type, classes[0])

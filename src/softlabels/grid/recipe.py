@@ -5,9 +5,10 @@ Symbols: K classes, N training examples.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from softlabels.errors import SpecError, require
 
@@ -97,11 +98,15 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Augment:
-    """Random picture changes, in this order: pad and crop or shift, flip, brightness, contrast.
+    """Random picture changes, the same for teacher and student.
 
-    `pad`: zero padding before a random crop back to size; `crop`: random crop to this side
-    (evaluation: centre crop); `shift`: whole-pixel shifts in ±shift, zero fill (the same operation as
-    `pad`, kept apart because the papers name it so).
+    Of pictures kept as arrays, in this order: pad and crop or shift, flip, brightness, contrast. `pad`: zero padding
+    before a random crop back to size; `crop`: random crop to this side (evaluation: centre crop); `shift`: whole-pixel
+    shifts in ±shift, zero fill (the same operation as `pad`, kept apart because the papers name it so).
+
+    Of pictures kept as files, where `side` is needed: crop to `side`, flip, rotate, grayscale, jitter, each as
+    torchvision's transform of that name does it on a decoded picture. Without `scale` the crop is the one of
+    evaluation: the shorter side to `eval_resize`, then the centre.
     """
 
     pad: int = 0
@@ -111,6 +116,21 @@ class Augment:
     brightness: float = 0.0
     """Maximal change on the 0–255 scale."""
     contrast: tuple[float, float] | None = None
+    side: int | None = None
+    """Of the views of pictures kept as files."""
+    scale: tuple[float, float] | None = None
+    """RandomResizedCrop: range of the crop's share of the area."""
+    ratio: tuple[float, float] | None = None
+    """RandomResizedCrop: range of the crop's width by height; None: 3/4 to 4/3."""
+    rotate: float = 0.0
+    """RandomRotation: at most so many degrees either way, bilinear, black corners."""
+    jitter_brightness: float = 0.0
+    """ColorJitter: the factor lies in [max(0, 1 − x), 1 + x]; it and that of the contrast come in random order."""
+    jitter_contrast: float = 0.0
+    grayscale: float = 0.0
+    """RandomGrayscale: its probability."""
+    eval_resize: int | None = None
+    """The shorter side at evaluation, before the centre crop; None: `side`."""
 
     def __post_init__(self) -> None:
         require(min(self.pad, self.shift) >= 0, "augment.pad and augment.shift must be ≥ 0")
@@ -118,11 +138,54 @@ class Augment:
         require(self.crop is None or self.crop > 0, "augment.crop must be > 0")
         require(self.brightness >= 0, "augment.brightness must be ≥ 0")
         require(self.contrast is None or self.contrast[0] <= self.contrast[1], "augment.contrast is [low, high]")
+        self._check_files()
+
+    def _check_files(self) -> None:
+        default = Augment.__dataclass_fields__
+        for name in OF_FILES if self.side is None else OF_ARRAYS:
+            reason = (
+                "has an effect only on pictures kept as files, which need augment.side"
+                if self.side is None
+                else "has no effect on pictures kept as files (augment.side)"
+            )
+            require(getattr(self, name) == default[name].default, f"augment.{name} {reason}")
+        if self.side is None:
+            return
+        require(self.side > 0, f"augment.side must be > 0, not {self.side}")
+        if self.scale is not None:
+            require(0 < self.scale[0] <= self.scale[1] <= 1, "augment.scale is [low, high] in (0, 1]")
+        if self.ratio is not None:
+            require(self.scale is not None, "augment.ratio has no effect without augment.scale")
+            require(0 < self.ratio[0] <= self.ratio[1], "augment.ratio is [low, high], both > 0")
+        require(0 <= self.rotate <= 180, f"augment.rotate must lie in [0, 180], not {self.rotate}")
+        require(self.jitter_brightness >= 0, "augment.jitter_brightness must be ≥ 0")
+        require(self.jitter_contrast >= 0, "augment.jitter_contrast must be ≥ 0")
+        require(0 <= self.grayscale <= 1, f"augment.grayscale is a probability, not {self.grayscale}")
+        require(
+            self.eval_resize is None or self.eval_resize >= self.side,
+            f"augment.eval_resize: the centre of {self.side} pixels cannot be cut from {self.eval_resize}",
+        )
+        # The same views are the same augmentation.
+        if self.ratio == RATIO:
+            object.__setattr__(self, "ratio", None)
+        if self.eval_resize == self.side:
+            object.__setattr__(self, "eval_resize", None)
 
     @property
     def random(self) -> bool:
         """Whether two views of a picture can differ."""
-        return self != Augment()
+        return self != Augment(side=self.side, eval_resize=self.eval_resize)
+
+    def view_shape(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """(C, h, w) of the views of pictures (C, H, W): what a network is built for."""
+        channels, height, width = shape
+        side = self.side or self.crop
+        return channels, side or height, side or width
+
+
+RATIO = (3 / 4, 4 / 3)  # torchvision's default
+OF_ARRAYS = ("pad", "crop", "shift", "brightness", "contrast")
+OF_FILES = ("scale", "ratio", "rotate", "jitter_brightness", "jitter_contrast", "grayscale", "eval_resize")
 
 
 @dataclass(frozen=True)
@@ -135,7 +198,7 @@ class Precision:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained. Exactly one of `steps` and `epochs` is given."""
+    """How a network is trained. Exactly one of `steps` and `epochs` is given; 0 steps: only measured."""
 
     batch_size: int
     optimiser: Optimiser
@@ -161,7 +224,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         require((self.steps is None) != (self.epochs is None), "recipe: give one of steps and epochs")
-        require(self.steps is None or self.steps > 0, "recipe.steps must be > 0")
+        require(self.steps is None or self.steps >= 0, "recipe.steps must be ≥ 0")
         require(self.epochs is None or self.epochs > 0, "recipe.epochs must be > 0")
         require(self.batch_size > 0, "recipe.batch_size must be > 0")
         if self.micro_batch is not None:
@@ -172,6 +235,21 @@ class Recipe:
         require(0 < self.eval_every <= 1, "recipe.eval_every is a fraction of the run in (0, 1]")
         require(all(step >= 0 for step in self.milestones), "recipe.milestones are steps, so ≥ 0")
         require(self.milestone_every is None or self.milestone_every > 0, "recipe.milestone_every must be > 0")
+
+    def without_training(self) -> Recipe:
+        """What counts where no step is done: how pictures are shown, and the arithmetic; the rest is settled."""
+        return dataclasses.replace(
+            self,
+            **NO_TRAINING,
+            schedule=Schedule(),
+            micro_batch=None,
+            loss_scale=1.0,
+            clip_norm=None,
+            ema=None,
+            eval_every=0.1,
+            milestones=(),
+            milestone_every=None,
+        )
 
     def num_steps(self, num_train: int) -> int:
         """Optimiser steps: batches are cut from an endless stream of shuffled epochs of N examples."""
@@ -189,3 +267,7 @@ class Recipe:
         steps = self.num_steps(num_train)
         regular = range(0, steps + 1, self.milestone_every) if self.milestone_every else ()
         return tuple(sorted({*self.milestones, *regular}))
+
+
+NO_TRAINING: dict[str, Any] = {"batch_size": 1, "optimiser": Optimiser(lr=1.0)}
+"""What a recipe must say and what is without effect where `steps` is 0."""

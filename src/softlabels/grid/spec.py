@@ -14,9 +14,11 @@ import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from softlabels.errors import require
+from softlabels.grid.initial import TorchvisionWeights, UserWeights, torchvision_file
+from softlabels.grid.overhaul import Overhaul
 from softlabels.grid.recipe import Normalise, Recipe
 from softlabels.grid.translation import CorpusSpec, TranslationRecipe
 
@@ -39,9 +41,13 @@ class DatasetSpec:
     num_classes: int | None = None
     """Image folder only."""
     image_size: int | None = None
-    """Image folder only: shorter side resized to this, centre-cropped square."""
+    """Image folder kept as arrays only: shorter side resized to this, centre-cropped square."""
     train_size: int | None = None
     """Image folder only: declared number of training images, for the audit."""
+    keep: Literal["arrays", "files"] = "arrays"
+    """Image folder only: small pictures as arrays of one size, or the files, decoded whenever they are seen."""
+    undecodable: Literal["refuse", "skip"] = "refuse"
+    """Image folder kept as files only: pictures that do not decode are an error, or left out and listed."""
 
     def __post_init__(self) -> None:
         if self.holdout is not None:
@@ -56,10 +62,25 @@ class DatasetSpec:
         folder_only = ("path", "sha256", "num_classes", "image_size", "train_size")
         given = [name for name in folder_only if getattr(self, name) is not None]
         if self.name == "folder":
-            for name in ("path", "num_classes", "image_size"):
+            for name in ("path", "num_classes"):
                 require(name in given, f"dataset.{name} is needed for an image folder")
+            require(
+                (self.image_size is None) == self.keeps_files,
+                "dataset.image_size belongs to an image folder with keep: arrays, which needs it; "
+                "with keep: files the recipe says augment.side",
+            )
+            require(self.keeps_files or self.undecodable == "refuse", "dataset.undecodable: skip needs keep: files")
         else:
+            given += ["keep"] * (self.keep != "arrays") + ["undecodable"] * (self.undecodable != "refuse")
             require(not given, f"dataset.{', '.join(given)}: has an effect only with name: folder")
+
+    @property
+    def keeps_files(self) -> bool:
+        """Whether pictures stay in their original files, of any size, until they are seen."""
+        return self.keep == "files" or self.name in KEPT_AS_FILES
+
+
+KEPT_AS_FILES = ("imagenet", "cub200_2011")
 
 
 @dataclass(frozen=True)
@@ -120,23 +141,24 @@ class UserLogits:
 
 
 @dataclass(frozen=True)
-class Teacher:
-    """Who teaches: another run or something of the user's own."""
+class Parent:
+    """A network that a run learns from or begins with: another run at one of its checkpoints, or one from elsewhere."""
 
-    run: RunSpec | TranslationSpec | UserNetwork | UserLogits
+    run: RunSpec | TranslationSpec | UserNetwork | UserLogits | TorchvisionWeights | UserWeights
     seed: Literal["same"] | int = "same"
     checkpoint: str = "last"
+    role: ClassVar[str] = "parent"
 
     def __post_init__(self) -> None:
         require(
             re.fullmatch(r"last|best|step:[1-9][0-9]*", self.checkpoint) is not None,
-            f"teacher.checkpoint must be last, best or step:<n>, not {self.checkpoint!r}",
+            f"{self.role}.checkpoint must be last, best or step:<n>, not {self.checkpoint!r}",
         )
         if not isinstance(self.run, Run):
-            # Files of the user's own know neither seeds nor checkpoints.
+            # Files from elsewhere know neither seeds nor checkpoints.
             require(
                 self.seed == "same" and self.checkpoint == "last",
-                "teacher.seed and teacher.checkpoint have no effect on a network or logits of your own",
+                f"{self.role}.seed and {self.role}.checkpoint have no effect on a network or logits of your own",
             )
         elif self.checkpoint.startswith("step:"):
             require(isinstance(self.run, RunSpec), "teacher.checkpoint of a translation run must be last or best")
@@ -145,15 +167,51 @@ class Teacher:
             regular = recipe.milestone_every is not None and step % recipe.milestone_every == 0
             require(
                 regular or step in recipe.milestones,
-                f"teacher.checkpoint: the teacher keeps no weights at step {step}; "
+                f"{self.role}.checkpoint: the {self.role} keeps no weights at step {step}; "
                 "add it to the milestones of its recipe",
             )
 
-    def seed_for(self, student_seed: int) -> int:
-        """The seed of the teacher, which also owns the stream of views; files of the user's own have none (0)."""
+    def seed_for(self, seed: int) -> int:
+        """The seed of this network for a `seed` of the run; files from elsewhere have none (0)."""
         if not isinstance(self.run, Run):
             return 0
-        return student_seed if self.seed == "same" else self.seed
+        return seed if self.seed == "same" else self.seed
+
+
+@dataclass(frozen=True)
+class Teacher(Parent):
+    """Who teaches: another run or something of the user's own. Its seed also owns the stream of views."""
+
+    run: RunSpec | TranslationSpec | UserNetwork | UserLogits
+    role: ClassVar[str] = "teacher"
+
+
+@dataclass(frozen=True)
+class Initial(Parent):
+    """The weights that a run begins with: of another run of the same network, of torchvision, or of a file.
+
+    `head: new` draws the last layer from the run's own seed, `head: kept` takes it over too, which needs equal K.
+    Chandrasegaran et al. begin networks on CUB-200 with ones trained on ImageNet (supplement F).
+    """
+
+    run: RunSpec | TorchvisionWeights | UserWeights
+    head: Literal["new", "kept"] = "new"
+    role: ClassVar[str] = "initial"
+
+
+@dataclass(frozen=True)
+class EqualEntropy:
+    """A temperature that depends on results: that at which the teacher's targets are as soft as other ones.
+
+    Solved when training starts, such that the mean entropy of the teacher's targets over the training images equals
+    that of the targets of `entropy_of` at its `temperature` (T_a and T_b of Chandrasegaran et al., App. H).
+    """
+
+    entropy_of: Teacher
+    temperature: float
+
+    def __post_init__(self) -> None:
+        require(self.temperature > 0, f"targets.temperature.temperature must be > 0, not {self.temperature}")
 
 
 @dataclass(frozen=True)
@@ -166,7 +224,7 @@ class Distill:
     """
 
     teacher: Teacher
-    temperature: float
+    temperature: float | EqualEntropy
     beta: float = 1.0
     student_tempered: bool = True
     t2: bool = True
@@ -189,10 +247,25 @@ class Distill:
     """`matched`: batch by batch, the term's gradient with respect to the logits [B, K] is scaled to the Frobenius norm
     that it would have with T = 1 for teacher and student, so that T turns the steps of SGD and does not lengthen them.
     The norm is that of the whole batch: no `micro_batch` and no `update_freq`."""
+    features: Overhaul | None = None
+    """A further term on features of the teacher, which then runs online."""
     kind: Literal["distill"] = "distill"
 
     def __post_init__(self) -> None:
-        require(self.temperature > 0, f"targets.temperature must be > 0, not {self.temperature}")
+        if isinstance(self.temperature, EqualEntropy) and self.temperature.entropy_of == self.teacher:
+            object.__setattr__(self, "temperature", self.temperature.temperature)
+        if not isinstance(self.temperature, EqualEntropy):
+            require(self.temperature > 0, f"targets.temperature must be > 0, not {self.temperature}")
+        require(
+            self.features is None or self.cache in ("auto", "online"),
+            f"targets.features needs the teacher beside the student (cache: online), not cache: {self.cache}",
+        )
+        online = self.features is not None or self.cache == "online"
+        require(
+            not (online and isinstance(self.temperature, EqualEntropy)),
+            "targets.temperature.entropy_of is solved on cached logits, and a teacher that runs online "
+            f"({'features' if self.features else 'cache: online'}) has none; give the temperature as a number",
+        )
         require(0 < self.beta <= 1, f"targets.beta must lie in (0, 1], not {self.beta}")
         require(0 <= self.hard_alpha < 1, f"targets.hard_alpha must lie in [0, 1), not {self.hard_alpha}")
         require(self.multiplier > 0, f"targets.multiplier must be > 0, not {self.multiplier}")
@@ -214,11 +287,19 @@ class Distill:
             "use another cache",
         )
         # The same training is the same run.
+        if self.features is not None:
+            object.__setattr__(self, "cache", "auto")  # the only one that there is
         if self.temperature == 1:
             object.__setattr__(self, "student_tempered", False)
             object.__setattr__(self, "gradient_norm", "free")
         if self.temperature == 1 or self.gradient_norm == "matched":  # a factor that scaling takes out again
             object.__setattr__(self, "t2", False)
+
+    @property
+    def given_temperature(self) -> float:
+        """The temperature where it is a number, as it is wherever a loss is computed."""
+        assert not isinstance(self.temperature, EqualEntropy)
+        return self.temperature
 
     @property
     def weight_of_hard(self) -> float:
@@ -254,9 +335,21 @@ class RunSpec:
     targets: Targets
     recipe: Recipe
     task: Literal["image"] = "image"
+    initial: Initial | None = None
+    """None: weights drawn from the seed. With `head: kept` and `recipe.steps: 0` a network is only measured, and
+    `targets` says what it was trained on."""
 
     def __post_init__(self) -> None:
         _settle(self, "dense", ("dense", "online"))
+        _settle_initial(self)
+        require(
+            self.dataset.keeps_files or self.recipe.augment.side is None,
+            f"recipe.augment.side has an effect only on pictures kept as files, and {self.dataset.name}'s are arrays",
+        )
+        require(
+            not self.dataset.keeps_files or self.recipe.augment.side is not None,
+            f"recipe.augment.side is needed: {self.dataset.name} keeps its pictures as files of any size",
+        )
         teacher = teacher_of(self)
         require(teacher is None or not isinstance(teacher.run, TranslationSpec), "a translation run teaches no images")
         if teacher is not None and isinstance(teacher.run, RunSpec):
@@ -264,15 +357,20 @@ class RunSpec:
                 teacher.run.dataset == self.dataset,
                 "teacher and student must be trained on the same data set and split",
             )
-            require(
-                teacher.run.recipe.augment.crop == self.recipe.augment.crop,
-                "recipe.augment.crop of teacher and student must be equal: both look at the same picture",
-            )
+            # Every other change is the student's, made once for both; the teacher's own were for its training.
+            for name in ("crop", "side"):
+                require(
+                    getattr(teacher.run.recipe.augment, name) == getattr(self.recipe.augment, name),
+                    f"recipe.augment.{name} of teacher and student must be equal: both look at the same picture",
+                )
         if teacher is not None and isinstance(teacher.run, UserLogits):
             require(
-                not self.recipe.augment.random and self.targets.cache != "online",  # type: ignore[union-attr]
+                not self.recipe.augment.random and cache_kind(self) != "online",
                 "logits of your own belong to the unchanged images: the student's recipe must have no augment",
             )
+        if (reference := reference_of(self)) is not None:  # one that could teach the run as well
+            assert isinstance(self.targets, Distill)
+            dataclasses.replace(self, targets=dataclasses.replace(self.targets, teacher=reference, temperature=1.0))
         _check_whole_batches(self, "micro_batch", self.recipe.micro_batch is None)
 
 
@@ -291,6 +389,8 @@ class TranslationSpec:
         if isinstance(self.targets, Distill):
             require(self.targets.views == "all", "targets.views has no effect on a translation run")
             require(self.targets.form == "kl", "targets.form of a translation run is kl")
+            require(self.targets.features is None, "targets.features is of image networks")
+            require(reference_of(self) is None, "targets.temperature of a translation run is a number")
             taught_by = self.targets.teacher.run
             require(isinstance(taught_by, TranslationSpec), "the teacher of a translation run is a translation run")
             assert isinstance(taught_by, TranslationSpec)
@@ -315,6 +415,33 @@ def _settle(run: Run, default_cache: str, caches: tuple[str, ...]) -> None:
         )
 
 
+def _settle_initial(run: RunSpec) -> None:
+    """Refuse weights that are not of the run's network, and nothing to train without a network to measure."""
+    initial = run.initial
+    if run.recipe.steps == 0:
+        require(
+            initial is not None and initial.head == "kept",
+            "recipe.steps: 0 measures a network that is there already: give initial, with head: kept",
+        )
+        require(
+            teacher_of(run) is None,
+            "recipe.steps: 0 trains nothing, so there is no teacher: targets are hard or smooth, what the network "
+            "was trained on",
+        )
+        object.__setattr__(run, "recipe", run.recipe.without_training())
+    if initial is None:
+        return
+    if isinstance(initial.run, TorchvisionWeights):
+        torchvision_file(run.model.name, dict(run.model.options), initial.run.torchvision)
+    if isinstance(initial.run, RunSpec):
+        theirs, ours = initial.run.model, run.model
+        require(
+            theirs == ours,
+            f"initial: weights of {theirs.name} {dict(theirs.options)} do not fit {ours.name} {dict(ours.options)}; "
+            "name a run of the same network and options",
+        )
+
+
 def _check_whole_batches(run: Run, name: str, whole: bool) -> None:
     """A batch in parts has no norm before its last part; matched part by part, memory would decide numbers."""
     require(
@@ -328,6 +455,8 @@ def cache_kind(run: Run) -> str | None:
     """How the logits of a run's teacher are kept; None without a teacher."""
     if not isinstance(run.targets, Distill | LogitMatch):
         return None
+    if isinstance(run.targets, Distill) and run.targets.features is not None:
+        return "online"
     if run.targets.cache != "auto":
         return run.targets.cache
     return "dense" if isinstance(run, RunSpec) else "features"
@@ -336,6 +465,24 @@ def cache_kind(run: Run) -> str | None:
 def teacher_of(run: Run) -> Teacher | None:
     """The teacher of a distilling run, else None."""
     return getattr(run.targets, "teacher", None)
+
+
+def reference_of(run: Run) -> Teacher | None:
+    """The teacher whose targets set the temperature of a run, if it is not a number."""
+    temperature = getattr(run.targets, "temperature", None)
+    return temperature.entropy_of if isinstance(temperature, EqualEntropy) else None
+
+
+def initial_of(run: Run) -> Initial | None:
+    """The weights that a run begins with, if not drawn from its seed."""
+    return run.initial if isinstance(run, RunSpec) else None
+
+
+def parents_of(run: Run) -> tuple[tuple[Run, Parent], ...]:
+    """The runs that a run needs first, each with its part in it: the one it begins with, the one that teaches it, the
+    one whose targets set its temperature."""
+    parents = (initial_of(run), teacher_of(run), reference_of(run))
+    return tuple((p.run, p) for p in parents if p is not None and isinstance(p.run, Run))
 
 
 def dataset_name(dataset: DatasetSpec | CorpusSpec) -> str:

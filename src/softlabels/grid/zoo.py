@@ -152,6 +152,10 @@ MODELS: dict[str, ModelInfo] = {
 }
 
 
+OF_ONE_SIDE = ("mlp", "fc_2x1200", "fc_2x800", "small_cnn", "alexnet")
+"""Networks with a layer on all pixels, so that their weights belong to pictures of one size."""
+
+
 def check_options(
     name: str,
     options: Mapping[str, Any] | Iterable[tuple[str, Any]],

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from softlabels.errors import DataError, SoftlabelsError
 from softlabels.files import atomic
 from softlabels.grid.plan import Artifact, Member
-from softlabels.grid.spec import Hard, LogitMatch, Run, Smooth, UserLogits, UserNetwork
+from softlabels.grid.spec import EqualEntropy, Hard, LogitMatch, Run, Smooth, UserLogits, UserNetwork
 from softlabels.metrics.arrays import checked
 from softlabels.metrics.calibration import ece
 from softlabels.metrics.classification import error, nll, top_k_accuracy
@@ -37,8 +37,8 @@ def key_columns(artifact: Artifact, member: Member, run_id: str, scale: str) -> 
     """The columns of a row that its run decides: all but split, metric, value, seed and checkpoint.
 
     Every value is text as in the published table: α and β with a decimal (`0.0`), T without (`3`, `inf` for
-    logit matching), empty where there is nothing to say. `student` is the network measured, `student_alpha`
-    its own smoothing; a distilled student has none unless its hard term is smoothed.
+    logit matching, empty where it is solved for), empty where there is nothing to say. `student` is the network
+    measured, `student_alpha` its own smoothing; a distilled student has none unless its hard term is smoothed.
     """
     run = member.run
     listed, replaced = in_print(run, dict(member.published))
@@ -214,10 +214,10 @@ def _targets(run: Run) -> dict[str, str]:
         return {"method": "kd", **values, "kd_temperature": "inf"}
     hard_alpha = _decimal(targets.hard_alpha) if targets.hard_alpha else ""
     return {
-        "method": "kd",
+        "method": "kd" if targets.features is None else f"{targets.features.kind}_kd",
         **values,
         "student_alpha": hard_alpha,
-        "kd_temperature": f"{targets.temperature:g}",
+        "kd_temperature": "" if isinstance(targets.temperature, EqualEntropy) else f"{targets.temperature:g}",
     }
 
 

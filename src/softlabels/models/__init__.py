@@ -48,31 +48,55 @@ def parameter_count(network: Network) -> int:
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
 
 
-def load_weights(network: Network, tensors: Mapping[str, Tensor], source: str) -> None:
+def load_weights(network: Network, tensors: Mapping[str, Tensor], source: str, *, head: bool = True) -> None:
     """Put saved tensors into a network; the names may be this project's or those of the wrapped original.
 
     So a torchvision ResNet trained elsewhere (`conv1.weight`, …, `fc.bias`) can be loaded as it is.
+
+    Args:
+        head: False leaves the last layer as it is, whatever the file has for it, if anything.
 
     Raises:
         DataError: names or shapes differ; the message names `source` and the first difference.
     """
     wanted = network.state_dict()
-    if isinstance(network, Wrapped) and f"{network.head_name}.weight" in tensors:
-        prefix = network.head_name + "."
-        tensors = {
-            f"head.{name.removeprefix(prefix)}" if name.startswith(prefix) else f"body.{name}": tensor
-            for name, tensor in tensors.items()
-        }
-    problems = [f"{name} is missing" for name in wanted if name not in tensors]
-    problems += [f"{name} belongs to another network" for name in tensors if name not in wanted]
-    problems += [
-        f"{name} has shape {list(tensors[name].shape)} instead of {list(value.shape)}"
-        for name, value in wanted.items()
-        if name in tensors and tensors[name].shape != value.shape
-    ]
+    names = [tensors] if not isinstance(network, Wrapped) else [tensors, _renamed(network.head_name, tensors)]
+    if not head:
+        wanted = {name: value for name, value in wanted.items() if not name.startswith("head.")}
+        names = [{name: t for name, t in found.items() if not name.startswith("head.")} for found in names]
+    problems, found = min(((_differences(wanted, found), found) for found in names), key=lambda pair: len(pair[0]))
     if problems:
         raise DataError(
             f"{source} does not fit the network: {problems[0]} ({len(problems)} differences); "
             "give the weights of the declared model, options and class count"
         )
-    network.load_state_dict(dict(tensors))
+    network.load_state_dict(dict(found), strict=head)
+
+
+def _renamed(head_name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors under the names of a wrapped original, under ours."""
+    prefix = f"{head_name}."
+    return {
+        f"head.{name.removeprefix(prefix)}" if name.startswith(prefix) else f"body.{name}": tensor
+        for name, tensor in tensors.items()
+    }
+
+
+def _differences(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    problems = [f"{name} is missing" for name in wanted if name not in found]
+    problems += [f"{name} belongs to another network" for name in found if name not in wanted]
+    first = next((name for name, value in wanted.items() if value.ndim == 4), None)
+    for name, value in wanted.items():
+        if name in found and found[name].shape != value.shape:
+            why = _of_other_pictures(found[name], value) if name == first else ""
+            problems.append(f"{name} has shape {list(found[name].shape)} instead of {list(value.shape)}{why}")
+    return problems
+
+
+def _of_other_pictures(found: Tensor, wanted: Tensor) -> str:
+    """What a first convolution `[O, C, k, k]` of another shape means."""
+    if found.ndim == 4 and found.shape[1] != wanted.shape[1]:
+        return f", so the weights are of pictures with {found.shape[1]} channels, not {wanted.shape[1]}"
+    if found.ndim == 4 and found.shape[2:] != wanted.shape[2:]:
+        return ", so the weights are of another stem (model.options.stem)"
+    return ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 
 import pandas as pd
@@ -21,6 +21,8 @@ ORDER = ["dataset", "method", "teacher", "student", "kd_temperature", "teacher_a
 """Of the rows of a comparison, as the papers print them: students by network, T and teacher's α."""
 SHOWN = tuple((split, metric) for split in ("val", "test") for metric in ("top1", "next_token_accuracy", "bleu"))
 """What is shown where the paper prints nothing."""
+SOLVED = ("T_a", "T_b")
+"""Flags of numbers at temperatures that are lost in print: solved for, so results and no settings (Table H.1)."""
 COMPARED = (
     "dataset", "method", "student", "student_alpha", "teacher", "teacher_alpha", "kd_temperature", "split",
     "published_split", "metric", "target_class", "variant", "checkpoint", "published", "published_std", "mean", "std",
@@ -37,12 +39,16 @@ READING = (
 def all_published() -> pd.DataFrame:
     """Every printed number of the four papers, one row each; `printed` and `printed_std` keep the digits.
 
+    The entropies of Table H.1 at two temperatures that are lost in print are `entropy_at_T_a` and `entropy_at_T_b`.
     Columns: the key columns of our metrics, std, then unit, note, source, role, target_class, flags and
     row_id. A number that a row does not have is NaN, a name is "".
     """
     with resources.files("softlabels.papers").joinpath("targets.csv").open(encoding="utf-8") as handle:
         table = pd.read_csv(handle, dtype=str, keep_default_na=False)
     table = table.assign(printed=table["value"], printed_std=table["std"])
+    for name in SOLVED:
+        of_lost = table["flags"].str.split(";").map(lambda flags, name=name: name in flags)
+        table.loc[of_lost & (table["metric"] == "entropy"), "metric"] = f"entropy_at_{name}"
     for column in (*SETTINGS, "kd_beta", "value", "std"):
         table[column] = pd.to_numeric(table[column].replace("", None), errors="coerce")
     return table
@@ -58,13 +64,14 @@ def compare(
     metrics: pd.DataFrame,
     artifact: Artifact,
     variants: Mapping[str, str] | None = None,
+    otherwise: Iterable[tuple[str, str]] = SHOWN,
 ) -> pd.DataFrame:
     """Our numbers of an artifact beside the paper's, joined under the paper's names; one row per number and checkpoint.
 
     Shown are the metrics that the paper prints for the artifact, on the split it prints them for and on the
-    official test split; accuracy and BLEU where it prints none. Our split that stands beside the paper's `val` is
-    the one of `roles.reported_on`. `variants` maps another reading of a metric to the printed one that it
-    stands beside. A number printed of networks trained on hard or smoothed labels alike (method `ce_or_ls`) stands
+    official test split; where it prints none, the (split, metric) of `otherwise`. Our split that stands beside the
+    paper's `val` is the one of `roles.reported_on`. `variants` maps another reading of a metric to the printed one that
+    it stands beside. A number printed of networks trained on hard or smoothed labels alike (method `ce_or_ls`) stands
     beside each of ours; one whose setting is lost beside ours that no other is of (`lost.found_again`). A printed
     number that we have nothing for stays with n = 0. A variant (`options.compare_with`) stands beside the numbers of
     the artifact it names, as far as it has their runs. An artifact without networks has the paper's numbers of any
@@ -88,7 +95,7 @@ def compare(
     whole = all_published()
     paper = elsewhere(paper, whole[whole["paper"] == artifact.paper], JOIN)
     official = {dict(m.published).get("dataset") for m in artifact.members if roles.reported_on(m) == "test"}
-    shown = {*zip(paper["split"], paper["metric"], strict=True)} or set(SHOWN)
+    shown = {*zip(paper["split"], paper["metric"], strict=True)} or {*otherwise}
 
     def own_split(dataset: str, split: str) -> str:
         return "test" if split == "val" and dataset in official else split
@@ -98,7 +105,7 @@ def compare(
 
     ours = metrics.copy()
     keys = [published_key({str(k): v for k, v in row.items()}) for row in ours.to_dict("records")]
-    for name in ("dataset", "teacher", "student"):
+    for name in ("dataset", "teacher", "student", "target_class"):
         ours[name] = [key[name] for key in keys]
     printed = ours["metric"].replace(names)
     kept = [is_shown(*row) for row in zip(ours["dataset"], ours["split"], printed, strict=True)]

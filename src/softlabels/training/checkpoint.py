@@ -30,7 +30,7 @@ class Checkpoint(Progress):
         self.identity, self.seed, self.path = identity, seed, folder / "checkpoint.safetensors"
 
     def save(self, parts: dict[str, State], optimiser: torch.optim.Optimizer, numbers: dict[str, Any]) -> None:
-        """Write the tensors of each part (`model`, `ema`, `best`), the optimiser's buffers and the numbers."""
+        """Write the tensors of each part (`model`, `ema`, `best`, `objective`), buffers of the optimiser, numbers."""
         self.before_writing()
         state = {f"{part}/{name}": tensor for part, tensors_ in parts.items() for name, tensor in tensors_.items()}
         for i, parameter in enumerate(_parameters(optimiser)):
@@ -56,7 +56,7 @@ class Checkpoint(Progress):
                 f"{self.path} belongs to {numbers.get('run')} seed {numbers.get('seed')}, not to {self.identity} "
                 f"seed {self.seed}; delete it to start afresh"
             )
-        parts: dict[str, State] = {"model": {}, "optim": {}, "ema": {}, "best": {}}
+        parts: dict[str, State] = {"model": {}, "optim": {}, "ema": {}, "best": {}, "objective": {}}
         for name, tensor in state.items():
             part, key = name.split("/", 1)
             parts[part][key] = tensor

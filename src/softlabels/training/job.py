@@ -19,14 +19,25 @@ from softlabels.cache.reader import CachedLogits, OnlineTeacher
 from softlabels.cache.writer import TeacherNetwork, write_cache
 from softlabels.errors import SoftlabelsError, SpecError, Stopped
 from softlabels.files import atomic, read_json, sha256, write_json
-from softlabels.grid.identity import CacheNeed, dataset_id, needed_cache, read_spec, run_id, spec_digest, teacher_id
+from softlabels.grid.identity import (
+    CacheNeed,
+    caches_of,
+    dataset_id,
+    needed_cache,
+    read_spec,
+    run_id,
+    spec_digest,
+    teacher_id,
+)
 from softlabels.grid.parse import run_from
-from softlabels.grid.spec import Run, RunSpec, Teacher, TranslationSpec, teacher_of, to_dict
+from softlabels.grid.spec import Parent, Run, RunSpec, TranslationSpec, initial_of, reference_of, teacher_of, to_dict
 from softlabels.lease import Lease
 from softlabels.store import finished, publish
 from softlabels.training.checkpoint import State
+from softlabels.training.initial import load_initial
 from softlabels.training.pictures import Pictures, evaluate
 from softlabels.training.teachers import load_teacher
+from softlabels.training.temperature import with_temperature
 from softlabels.training.trainer import Trained, Trainer
 from softlabels.training.worker import IN_PASSES, Worker, each
 from softlabels.versions import code_version, stages
@@ -64,7 +75,7 @@ def _remove_state(folder: Path) -> None:
 
 
 def _require_same_origin(worker: Worker, folder: Path) -> None:
-    """Refuse results of pictures or of a teacher that have since been replaced under the same name.
+    """Refuse results of pictures, a teacher or initial weights that have since been replaced under the same name.
 
     An image folder without a declared sha256 can change, and a teacher trained again on CUDA need not be the same.
     """
@@ -77,18 +88,24 @@ def _require_same_origin(worker: Worker, folder: Path) -> None:
             f"{folder} was trained on other data than {manifest} describes; declare dataset.sha256 "
             "(softlabels fingerprint), or delete the folder to train again"
         )
-    now = _teacher_files(worker, teacher_of(spec), record["seed"])
-    if now and (record.get("teacher_files") or now) != now:
-        raise SoftlabelsError(
-            f"{folder} was taught by a teacher that has been trained again since; delete the folder to train again"
-        )
+    for key, parent, part in (
+        ("teacher_files", teacher_of(spec), "was taught by a teacher"),
+        ("initial_files", initial_of(spec), "began with a network"),
+        ("reference_files", reference_of(spec), "has its temperature from a teacher"),
+    ):
+        now = _parent_files(worker, parent, record["seed"])
+        if now and (record.get(key) or now) != now:
+            raise SoftlabelsError(
+                f"{folder} {part} that has been trained again since; delete the folder to train again"
+            )
 
 
-def _teacher_files(worker: Worker, teacher: Teacher | None, seed: int) -> dict[str, str] | None:
-    """The files of the run that teaches a student of `seed`, with their SHA-256; None without one or unfinished."""
-    if teacher is None or not isinstance(teacher.run, Run):
+def _parent_files(worker: Worker, parent: Parent | None, seed: int) -> dict[str, str] | None:
+    """The files of the run that a run of `seed` learns from or begins with, with their SHA-256; None without one or
+    unfinished."""
+    if parent is None or not isinstance(parent.run, Run):
         return None
-    record = finished(worker.layout.store(run_id(teacher.run), teacher.seed_for(seed)))
+    record = finished(worker.layout.store(run_id(parent.run), parent.seed_for(seed)))
     return record["files"] if record else None
 
 
@@ -116,17 +133,19 @@ def _train_translation(worker: Worker, spec: TranslationSpec, seed: int, folder:
 
 def _train_images(worker: Worker, spec: RunSpec, seed: int, folder: Path, lease: Lease) -> None:
     train_set = worker.pictures(spec.dataset, "train")
+    caches = [_cached(worker, need, need.seed(seed), train_set) for need in caches_of(spec)]
     trainer = Trainer(
-        spec,
+        with_temperature(spec, seed, caches),
         seed,
         train_set,
         worker.pictures(spec.dataset, "val"),
         folder,
         identity=run_id(spec),
-        teacher=_teacher_logits(worker, spec, seed, train_set),
+        teacher=caches[0] if caches else _online_teacher(worker, spec, seed, train_set),
         checkpoint_seconds=worker.checkpoint_seconds,
         should_stop=worker.asked_to_stop,
         before_writing=lease.require,
+        begin=lambda network: load_initial(network, spec, seed, worker.layout),
     )
     worker.begin()
     trained = trainer.run()
@@ -135,21 +154,19 @@ def _train_images(worker: Worker, spec: RunSpec, seed: int, folder: Path, lease:
     trainer.checkpoint.remove()
 
 
-def _teacher_logits(
-    worker: Worker, spec: RunSpec, seed: int, pictures: Pictures
-) -> CachedLogits | OnlineTeacher | None:
+def _cached(worker: Worker, need: CacheNeed, stream: int, pictures: Pictures) -> CachedLogits:
+    return CachedLogits(worker.layout.cache(need.id, stream), pictures, _origin(worker, need, stream), worker.stage)
+
+
+def _online_teacher(worker: Worker, spec: RunSpec, seed: int, pictures: Pictures) -> OnlineTeacher | None:
     teacher = teacher_of(spec)
     if teacher is None:
         return None
-    need = needed_cache(spec)
-    stream = teacher.seed_for(seed)
-    if need is not None:
-        return CachedLogits(worker.layout.cache(need.id, stream), pictures, _origin(worker, need, stream), worker.stage)
-    network = load_teacher(teacher, seed, worker.layout, pictures.data, worker.device)
+    network = load_teacher(teacher, seed, worker.layout, pictures.data, worker.device, spec.recipe.augment)
     assert isinstance(network, TeacherNetwork)  # own logits are refused online by the spec
     epochs = spec.recipe.num_epochs(len(pictures))
     views = spec.targets.views  # type: ignore[union-attr]
-    return OnlineTeacher(network, pictures, stream, epochs if views == "all" else views)
+    return OnlineTeacher(network, pictures, teacher.seed_for(seed), epochs if views == "all" else views)
 
 
 def _write_results(worker: Worker, spec: RunSpec, seed: int, folder: Path, trainer: Trainer, trained: Trained) -> None:
@@ -178,6 +195,8 @@ def _write_results(worker: Worker, spec: RunSpec, seed: int, folder: Path, train
         "parameters": sum(p.numel() for p in trainer.network.parameters()),
         "data_fingerprint": trainer.train_set.data.fingerprint,
     }
+    if reference_of(spec) is not None:
+        about["temperature"] = trainer.spec.targets.given_temperature  # type: ignore[union-attr]
     _write_record(worker, spec, seed, folder, names, about)
 
 
@@ -203,7 +222,9 @@ def _write_record(
             **about,
             "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
             "device": _device_name(worker.device),
-            "teacher_files": _teacher_files(worker, teacher_of(spec), seed),
+            "teacher_files": _parent_files(worker, teacher_of(spec), seed),
+            "initial_files": _parent_files(worker, initial_of(spec), seed),
+            "reference_files": _parent_files(worker, reference_of(spec), seed),
             "code_versions": {stage: code_version(stage) for stage in stages()},
             "versions": {
                 "python": platform.python_version(),
@@ -243,17 +264,17 @@ def _origin(worker: Worker, need: CacheNeed, stream: int) -> dict[str, Any]:
     }
     if isinstance(need.student, RunSpec):
         origin["augment"] = to_dict(need.student.recipe.augment)
-    files = _teacher_files(worker, need.teacher, stream)
+    files = _parent_files(worker, need.teacher, stream)
     return origin | ({"teacher_files": files} if files else {})
 
 
 def _need_of(worker: Worker, name: str) -> CacheNeed:
     """What a cache holds, by a student that reads it."""
     student = read_json(worker.layout.root / "specs" / "caches" / f"{name}.json")["student"]
-    need = needed_cache(read_spec(worker.layout.spec(student)))
-    if need is None or need.id != name:
-        raise SpecError(f"{student} does not read cache {name}; run snakemake again, which writes the present specs")
-    return need
+    for need in caches_of(read_spec(worker.layout.spec(student))):
+        if need.id == name:
+            return need
+    raise SpecError(f"{student} does not read cache {name}; run snakemake again, which writes the present specs")
 
 
 def _write_cache(worker: Worker, need: CacheNeed, stream: int, folder: Path, lease: Lease) -> None:
@@ -264,7 +285,8 @@ def _write_cache(worker: Worker, need: CacheNeed, stream: int, folder: Path, lea
         translation.cache(worker, need, stream, folder, lease, origin)
         return
     pictures = worker.pictures(need.student.dataset, "train")
-    source = load_teacher(need.teacher, stream, worker.layout, pictures.data, worker.device)
+    augment = need.student.recipe.augment
+    source = load_teacher(need.teacher, stream, worker.layout, pictures.data, worker.device, augment)
     worker.begin()
     write_cache(
         folder,
@@ -272,7 +294,7 @@ def _write_cache(worker: Worker, need: CacheNeed, stream: int, folder: Path, lea
         pictures,
         views=need.views,
         stream=stream,
-        augment=need.student.recipe.augment,
+        augment=augment,
         about=origin,
         should_stop=worker.asked_to_stop,
         before_writing=lease.require,
@@ -288,8 +310,8 @@ def check_logits(worker: Worker, name: str, seed: int, count: int) -> float:
 
         return translation.check_cache(worker, need, seed, origin, count)
     pictures = worker.pictures(need.student.dataset, "train")
-    source = load_teacher(need.teacher, seed, worker.layout, pictures.data, worker.device)
+    augment = need.student.recipe.augment
+    source = load_teacher(need.teacher, seed, worker.layout, pictures.data, worker.device, augment)
     if not isinstance(source, TeacherNetwork):
         raise SpecError(f"{name} holds logits of your own: there is no network to recompute rows with")
-    cached = CachedLogits(worker.layout.cache(name, seed), pictures, origin, worker.stage)
-    return cached.check(source, pictures, need.student.recipe.augment, count)
+    return _cached(worker, need, seed, pictures).check(source, pictures, augment, count)

@@ -11,15 +11,21 @@ from softlabels.errors import SpecError
 from softlabels.grid.recipe import Optimiser, Schedule
 
 
-def make_optimiser(network: torch.nn.Module, spec: Optimiser) -> torch.optim.Optimizer:
+def make_optimiser(
+    network: torch.nn.Module, spec: Optimiser, objective: torch.nn.Module | None = None
+) -> torch.optim.Optimizer:
     """torch's SGD or Adam; parameters that a group's pattern matches get its rate and weight decay.
+
+    Args:
+        objective: what it owns is trained too.
 
     Raises:
         SpecError: a group that matches no parameter.
     """
+    named = [*network.named_parameters(), *(objective.named_parameters() if objective else ())]
     unused = {group.parameters for group in spec.groups}
     buckets: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
-    for name, parameter in network.named_parameters():
+    for name, parameter in named:
         group = next((g for g in spec.groups if re.search(g.parameters, name)), None)
         factor, decay = 1.0, spec.weight_decay
         if group is not None:
@@ -28,7 +34,7 @@ def make_optimiser(network: torch.nn.Module, spec: Optimiser) -> torch.optim.Opt
             decay = spec.weight_decay if group.weight_decay is None else group.weight_decay
         buckets.setdefault((factor, decay), []).append(parameter)
     if unused:
-        names = ", ".join(name for name, _ in network.named_parameters())
+        names = ", ".join(name for name, _ in named)
         raise SpecError(f"optimiser.groups: no parameter matches {min(unused)!r}; the network has {names}")
     groups = [
         {"params": parameters, "lr": spec.lr * factor, "lr_factor": factor, "weight_decay": decay}

@@ -15,18 +15,19 @@ from softlabels.data.load import Data
 from softlabels.errors import SoftlabelsError
 from softlabels.files import sha256
 from softlabels.grid.identity import run_id
-from softlabels.grid.recipe import Precision
+from softlabels.grid.recipe import Augment, Precision
 from softlabels.grid.spec import ModelSpec, RunSpec, Teacher, UserLogits, UserNetwork
 from softlabels.layout import Layout
 from softlabels.models import build, load_weights
 from softlabels.store import finished
 from softlabels.training.augment import view_shape
+from softlabels.training.checkpoint import State
 
 
 def load_teacher(
-    teacher: Teacher, seed: int, layout: Layout, data: Data, device: torch.device
+    teacher: Teacher, seed: int, layout: Layout, data: Data, device: torch.device, augment: Augment | None = None
 ) -> TeacherNetwork | NDArray[Any]:
-    """The teacher of a student with `seed`: a network, or the user's logits `[N, K]`.
+    """The teacher of a student with `seed` and `augment`: a network, or the user's logits `[N, K]`.
 
     Raises:
         SoftlabelsError: files that are missing, damaged, or of another network or data set.
@@ -35,8 +36,9 @@ def load_teacher(
         return _user_logits(teacher.run, (len(data.labels("train")), data.num_classes))
     if isinstance(teacher.run, UserNetwork):
         path = Path(teacher.run.weights).expanduser()
-        _require_sha256(path, teacher.run.sha256)
-        network = _with_weights(teacher.run.model, path, "last", data.num_classes, data.shape, device)
+        require_sha256(path, teacher.run.sha256)
+        shape = view_shape(augment or Augment(), data.shape)  # that of the views it will see
+        network = _with_weights(teacher.run.model, path, "last", data.num_classes, shape, device)
         return TeacherNetwork(network, teacher.run.normalise, Precision())
     assert isinstance(teacher.run, RunSpec)  # RunSpec lets no translation run teach images
     return load_run(teacher.run, teacher.seed_for(seed), teacher.checkpoint, layout, data, device)
@@ -46,24 +48,35 @@ def load_run(
     spec: RunSpec, seed: int, checkpoint: str, layout: Layout, data: Data, device: torch.device
 ) -> TeacherNetwork:
     """A network of a finished run at `last`, `best` or `step:<n>`; its weights are the recorded ones."""
+    path, record = recorded_weights(spec, seed, checkpoint, layout)
+    if record["data_fingerprint"] != data.fingerprint:
+        raise SoftlabelsError(
+            f"{layout.store(run_id(spec), seed)} was trained on other pictures than {data.folder} holds; "
+            "delete the folder to train again"
+        )
+    shape = view_shape(spec.recipe.augment, data.shape)
+    network = _with_weights(spec.model, path, checkpoint, data.num_classes, shape, device)
+    if spec.recipe.precision.channels_last:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return TeacherNetwork(network, spec.recipe.normalise, spec.recipe.precision)
+
+
+def recorded_weights(spec: RunSpec, seed: int, checkpoint: str, layout: Layout) -> tuple[Path, dict[str, Any]]:
+    """The file of a finished run that holds the weights at a checkpoint, as recorded, and its record.
+
+    Raises:
+        SoftlabelsError: not finished, no such checkpoint, or the file has changed.
+    """
     folder = layout.store(run_id(spec), seed)
     record = finished(folder)
     if record is None:
         raise SoftlabelsError(f"{folder} holds no finished training; run snakemake to train it")
-    if record["data_fingerprint"] != data.fingerprint:
-        raise SoftlabelsError(
-            f"{folder} was trained on other pictures than {data.folder} holds; delete the folder to train again"
-        )
     name = weights_file(checkpoint)
     digest = record["files"].get(name)
     if digest is None:
         raise SoftlabelsError(f"{folder} keeps no weights at {checkpoint}; add the step to recipe.milestones")
-    _require_sha256(folder / name, digest)
-    shape = view_shape(spec.recipe.augment, data.shape)
-    network = _with_weights(spec.model, folder / name, checkpoint, data.num_classes, shape, device)
-    if spec.recipe.precision.channels_last:
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return TeacherNetwork(network, spec.recipe.normalise, spec.recipe.precision)
+    require_sha256(folder / name, digest)
+    return folder / name, record
 
 
 def weights_file(checkpoint: str) -> str:
@@ -82,19 +95,24 @@ def _with_weights(
     device: torch.device,
 ) -> torch.nn.Module:
     network = build(model, num_classes, shape).to(device)
+    load_weights(network, state_at(path, checkpoint, device), str(path))
+    return network.eval()
+
+
+def state_at(path: Path, checkpoint: str, device: str | torch.device = "cpu") -> State:
+    """The weights in a file, which may be our own with `last` and `best` side by side."""
     state, _ = tensors.load(path, device)
     prefix = f"{checkpoint}/"
-    if any(name.startswith("last/") for name in state):  # our own file: last and best side by side
+    if any(name.startswith("last/") for name in state):
         state = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         if not state:
             raise SoftlabelsError(f"{path} has no {checkpoint} weights: its run has no validation split to select by")
-    load_weights(network, state, str(path))
-    return network.eval()
+    return state
 
 
 def _user_logits(source: UserLogits, shape: tuple[int, int]) -> NDArray[Any]:
     path = Path(source.logits).expanduser()
-    _require_sha256(path, source.sha256)
+    require_sha256(path, source.sha256)
     try:
         logits = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
@@ -111,7 +129,8 @@ def _user_logits(source: UserLogits, shape: tuple[int, int]) -> NDArray[Any]:
     return logits
 
 
-def _require_sha256(path: Path, digest: str) -> None:
+def require_sha256(path: Path, digest: str) -> None:
+    """Refuse a file that is missing or has changed."""
     if not path.exists():
         raise SoftlabelsError(f"{path} does not exist")
     measured = sha256(path)

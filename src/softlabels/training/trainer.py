@@ -7,12 +7,14 @@ is bit-identical to an undisturbed one.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,30 +23,18 @@ from tqdm import tqdm
 from softlabels import tensors
 from softlabels.errors import SoftlabelsError, SpecError, Stopped
 from softlabels.grid.spec import RunSpec
-from softlabels.models import build
-from softlabels.targets import make_loss
+from softlabels.models import Network, build
 from softlabels.training.augment import view_shape
 from softlabels.training.checkpoint import Checkpoint, State
 from softlabels.training.optim import make_optimiser, rate_factor, set_rate
 from softlabels.training.order import batch_at
-from softlabels.training.pictures import Pictures, autocast, evaluate, in_memory_format
+from softlabels.training.pictures import Asked, Pictures, evaluate, in_memory_format
+from softlabels.training.step import Objective, TeacherLogits
 
 CHECK_EVERY = 25  # steps between looks at the losses: each look waits for the device
 DIVERGED = 100.0  # a loss this many times the first one (at least 1 nat) has diverged
 
 History = list[dict[str, Any]]
-
-
-class TeacherLogits(Protocol):
-    """Where a student's targets come from; rows of the pictures that the student sees."""
-
-    stream: int
-
-    def rows(self, positions: Tensor, epochs: Tensor, pictures: Tensor) -> Tensor:
-        """Logits `[B, K]` for pictures (0–255, fp32) that are the teacher's own views of `positions`."""
-
-    def views(self, epochs: Tensor) -> Tensor:
-        """Which view of its pictures each epoch uses `[B]`."""
 
 
 @dataclass
@@ -60,7 +50,7 @@ class Trained:
 
 
 class Trainer:
-    """One run and seed; `folder` keeps its checkpoint and milestones."""
+    """One run and seed; `folder` keeps its checkpoint and milestones, `begin` may put weights into the network."""
 
     def __init__(
         self,
@@ -75,6 +65,7 @@ class Trainer:
         checkpoint_seconds: float = 60.0,
         should_stop: Callable[[], bool] = lambda: False,
         before_writing: Callable[[], None] = lambda: None,
+        begin: Callable[[Network], None] = lambda network: None,
     ) -> None:
         self.spec, self.recipe, self.seed = spec, spec.recipe, seed
         self.train_set, self.val_set, self.teacher = train, val, teacher
@@ -92,10 +83,12 @@ class Trainer:
         self.network = build(spec.model, train.data.num_classes, shape).to(self.device)
         if self.recipe.precision.channels_last:
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimiser = make_optimiser(self.network, self.recipe.optimiser)
-        self.loss = make_loss(spec.targets, train.data.num_classes)
+        begin(self.network)  # initial weights in place of those that the seed has drawn
+        self.objective = Objective(spec, self.network, teacher, train.data.num_classes).to(self.device)
+        self.optimiser = make_optimiser(self.network, self.recipe.optimiser, self.objective)
         self.ema = self._copy(self.network.state_dict()) if self.recipe.ema else None
         self.step, self.seconds = 0, 0.0
+        self.coming = self._stream()
         self.first_loss: float | None = None
         self.loss_sum, self.loss_count = 0.0, 0
         self.history: History = []
@@ -120,7 +113,11 @@ class Trainer:
         pending: list[Tensor] = []
         begun = time.monotonic()
         seconds_before = self.seconds
-        with tqdm(total=self.steps, initial=self.step, unit="step", disable=None, leave=False, mininterval=0.5) as bar:
+        self.coming = self._stream()
+        with (
+            contextlib.closing(self.coming),
+            tqdm(total=self.steps, initial=self.step, unit="step", disable=None, leave=False, mininterval=0.5) as bar,
+        ):
             while self.step < self.steps:
                 pending.append(self._train_step())
                 self.step += 1
@@ -146,6 +143,8 @@ class Trainer:
                         f"stopped at step {self.step} of {self.steps}, state saved; run the same command again",
                         progressed=self.step > begun_at,
                     )
+        if self.steps == 0:
+            self._validate()
         self.seconds = seconds_before + time.monotonic() - begun
         last = self._weights()
         broken = [name for name, t in last.items() if t.is_floating_point() and not torch.isfinite(t).all()]
@@ -154,12 +153,25 @@ class Trainer:
         kept = {n: self.folder / "milestones" / f"step{n}.safetensors" for n in sorted(self.milestones)}
         return Trained(last, self.best, self.best_step, self.history, self.seconds, kept)
 
+    def _stream(self) -> Generator[tuple[Asked, Tensor]]:
+        """Batches and their pictures from the present step on."""
+        stream = self.teacher.stream if self.teacher else self.seed
+        return self.train_set.stream(self._asked(), stream, self.recipe.augment)
+
+    def _asked(self) -> Iterator[Asked]:
+        """The batches from the present step to the last, in the parts that are on the device at once."""
+        B = self.recipe.batch_size
+        size = self.recipe.micro_batch or B
+        for step in range(self.step, self.steps):
+            where, when = (torch.from_numpy(array) for array in batch_at(self.seed, step, B, len(self.train_set)))
+            views = self.teacher.views(when) if self.teacher else when
+            for start in range(0, B, size):
+                part = slice(start, start + size)
+                yield Asked(where[part], views[part], when[part])
+
     def _train_step(self) -> Tensor:
         """One optimiser step; returns the mean loss (before `loss_scale`) on the device."""
         recipe, B = self.recipe, self.recipe.batch_size
-        where, when = batch_at(self.seed, self.step, B, len(self.train_set))
-        positions = torch.from_numpy(where).to(self.device)
-        epochs = torch.from_numpy(when).to(self.device)
         # Dropout draws from torch's generator: one seed per (run seed, step) makes it stateless.
         # (The generators directly: torch.manual_seed looks at every kind of device, at each step.)
         torch.default_generator.manual_seed(_mixed(self.seed, self.step))
@@ -169,13 +181,14 @@ class Trainer:
         self.network.train()
         total = torch.zeros((), device=self.device)
         size = recipe.micro_batch or B
-        for start in range(0, B, size):
-            part = slice(start, start + size)
-            loss = self._loss(positions[part], epochs[part]) * (len(positions[part]) / B)
+        for _ in range(0, B, size):
+            batch, pictures = next(self.coming)
+            loss = self._loss(batch, pictures) * (len(pictures) / B)
             (loss * recipe.loss_scale).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         if recipe.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip_norm)
+            trained = (*self.network.parameters(), *self.objective.parameters())
+            torch.nn.utils.clip_grad_norm_(trained, recipe.clip_norm)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         if self.ema is not None and recipe.ema is not None:
@@ -186,18 +199,13 @@ class Trainer:
                     self.ema[name].copy_(value)
         return total
 
-    def _loss(self, positions: Tensor, epochs: Tensor) -> Tensor:
-        labels = self.train_set.labels[positions]
-        stream = self.teacher.stream if self.teacher else self.seed
-        views = self.teacher.views(epochs) if self.teacher else epochs
-        pictures = self.train_set.view(positions, views, stream, self.recipe.augment)
-        target = None
-        if self.teacher is not None:
-            target = self.teacher.rows(positions, epochs, pictures)
+    def _loss(self, batch: Asked, pictures: Tensor) -> Tensor:
+        labels = self.train_set.labels[batch.positions]
         x = in_memory_format(self.train_set.to_input(pictures, self.recipe.normalise), self.recipe.precision)
-        with autocast(self.device, self.recipe.precision):
-            logits = self.network(x)
-        return self.loss(logits, labels, target)
+        assert batch.epochs is not None  # as `_asked` gives them
+        ask = partial(self.teacher.rows, batch.positions, batch.epochs, pictures) if self.teacher else None
+        loss: Tensor = self.objective(self.network, x, labels, ask)
+        return loss
 
     def _account(self, pending: list[Tensor]) -> None:
         """Add losses to the running mean; refuse to go on with one that is not a number or has diverged."""
@@ -221,12 +229,10 @@ class Trainer:
 
     def _validate(self) -> None:
         """One row of the history; the best validation accuracy so far keeps its weights (ties: the later)."""
-        row: dict[str, Any] = {
-            "step": self.step,
-            "epoch": self.step * self.recipe.batch_size / len(self.train_set),
-            "lr_factor": rate_factor(self.recipe.schedule, self.step - 1, self.steps),
-            "train_loss": self.loss_sum / max(1, self.loss_count),
-        }
+        row: dict[str, Any] = {"step": self.step, "epoch": self.step * self.recipe.batch_size / len(self.train_set)}
+        if self.step > 0:
+            row["lr_factor"] = rate_factor(self.recipe.schedule, self.step - 1, self.steps)
+            row["train_loss"] = self.loss_sum / max(1, self.loss_count)
         self.loss_sum, self.loss_count = 0.0, 0
         if len(self.val_set):
             with self._evaluated_weights():
@@ -268,6 +274,7 @@ class Trainer:
 
     def _save(self) -> None:
         parts = {"model": self.network.state_dict(), "ema": self.ema or {}, "best": self.best or {}}
+        parts["objective"] = self.objective.state_dict()
         self.checkpoint.save(parts, self.optimiser, {key: getattr(self, key) for key in _NUMBERS})
         self.checkpoint.tell(self.step, self.steps, now=True)
 
@@ -277,6 +284,7 @@ class Trainer:
             return
         parts, numbers = found
         self.network.load_state_dict(parts["model"])
+        self.objective.load_state_dict(parts["objective"])
         self.ema, self.best = parts["ema"] or None, parts["best"] or None
         for key in _NUMBERS:
             setattr(self, key, numbers[key])

@@ -172,7 +172,7 @@ def cache(worker: Worker, need: CacheNeed, seed: int, folder: Path, lease: Lease
         corpus,
         kind=need.kind,
         k=need.student.targets.top_k,
-        temperature=need.student.targets.temperature,
+        temperature=need.student.targets.given_temperature,
         about=origin,
         should_stop=worker.asked_to_stop,
         before_writing=lease.require,

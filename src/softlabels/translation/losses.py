@@ -60,7 +60,7 @@ class TokenLoss:
             return cls(1.0)
         if isinstance(targets, Smooth):
             return cls(1.0, targets.alpha, targets.over)
-        T = targets.temperature
+        T = targets.given_temperature
         weight = targets.beta * targets.multiplier * (T * T if targets.t2 else 1.0)
         return cls(
             targets.weight_of_hard,

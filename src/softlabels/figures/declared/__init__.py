@@ -12,25 +12,37 @@ from softlabels.errors import SpecError
 from softlabels.figures import roles
 from softlabels.figures.declared import (
     bleu_table,
+    class_accuracy,
+    class_probabilities,
+    class_sets,
     compare_table,
     decoding_temperature,
+    diffusion,
+    entropy,
     figure_index,
     information,
     parameters,
     projection,
+    samples,
     smoothing_curves,
     step_size,
     truncation,
 )
 from softlabels.figures.declared.drawing import ANY, Drawing
 from softlabels.grid.plan import Artifact
+from softlabels.grid.spec import reference_of
 
 DRAWINGS: Mapping[str, Drawing] = {
     "bleu_table": bleu_table.DRAWING,
     "calibration_table": Drawing(("table",), ("compare_with",), labels_only=True, tasks=ANY),
+    "class_accuracy": class_accuracy.DRAWING,
+    "class_probabilities": class_probabilities.DRAWING,
+    "class_sets": class_sets.DRAWING,
     "compare_table": compare_table.DRAWING,
     "decoding_temperature": decoding_temperature.DRAWING,
-    "distillation_grid": Drawing(("figure", "table"), ("checkpoint",)),
+    "diffusion": diffusion.DRAWING,
+    "distillation_grid": Drawing(("figure", "table"), ("checkpoint",), by_temperature=True),
+    "entropy": entropy.DRAWING,
     "figure_index": figure_index.DRAWING,
     "information": information.DRAWING,
     "parameters": parameters.DRAWING,
@@ -38,6 +50,7 @@ DRAWINGS: Mapping[str, Drawing] = {
     "projection_steps": Drawing(("table",), of_networks=False),
     "quoted": Drawing(("table",), of_networks=False),
     "reliability": Drawing(("figure",), labels_only=True, tasks=ANY),
+    "samples": samples.DRAWING,
     "smoothing_curves": smoothing_curves.DRAWING,
     "step_size": step_size.DRAWING,
     "truncation": truncation.DRAWING,
@@ -76,11 +89,21 @@ def check(artifact: Artifact) -> None:
             f"{where} {artifact.draw} shows networks trained on labels, and those of {distilled[0].family} "
             "have a teacher; take the family out of families"
         )
+    solved = next((m for m in artifact.members if reference_of(m.run)), None)
+    if drawing.by_temperature and solved:
+        raise SpecError(
+            f"{where} {artifact.draw} places students by their temperature, and that of {solved.family} is solved for "
+            "only when it is trained (entropy_of); take the family out of families"
+        )
     _check_splits(artifact, where)
     if artifact.options.get("checkpoint", "last") not in ("last", "best"):
         raise SpecError(f"{where} options.checkpoint must be last or best, not {artifact.options['checkpoint']!r}")
     if drawing.check is not None:
-        drawing.check(artifact, where)
+        try:
+            drawing.check(artifact, where)
+        except SpecError as error:  # a rule of class sets, say, which does not know the artifact
+            said = str(error)
+            raise SpecError(said if said.startswith(where[:-1]) else f"{where} {said}") from None
 
 
 def _check_splits(artifact: Artifact, where: str) -> None:

@@ -19,6 +19,8 @@ class Drawing:
     """Keys of an artifact's `options` that it reads."""
     labels_only: bool = False
     """Shows networks trained on labels, without a teacher."""
+    by_temperature: bool = False
+    """Places students by T, which must be a number."""
     tasks: tuple[str, ...] = ("image",)
     """Tasks of the networks that it shows."""
     of_networks: bool = True

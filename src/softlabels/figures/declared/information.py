@@ -14,7 +14,7 @@ def _check(artifact: Artifact, where: str) -> None:
     for family, probe in artifact.probes:
         fits = (
             isinstance(probe, Probe)
-            and len(probe.classes or ()) == 2
+            and len(probe.classes or ()) == sum(isinstance(k, int) for k in probe.classes or ()) == 2
             and probe.views >= 3
             and probe.checkpoints == "milestones"
         )

@@ -25,4 +25,4 @@ def _check(artifact: Artifact, where: str) -> None:
             )
 
 
-DRAWING = Drawing(("figure",), check=_check)
+DRAWING = Drawing(("figure",), by_temperature=True, check=_check)

@@ -32,4 +32,4 @@ def _check(artifact: Artifact, where: str) -> None:
         taken[place] = member.family
 
 
-DRAWING = Drawing(("figure",), check=_check)
+DRAWING = Drawing(("figure",), by_temperature=True, check=_check)

@@ -1,0 +1,55 @@
+"""Whether the networks of a run belong together, as far as declarations tell: weights that it begins with, and a
+teacher of features."""
+
+from __future__ import annotations
+
+from softlabels.errors import require
+from softlabels.grid import datasets, zoo
+from softlabels.grid.initial import IMAGENET_CLASSES, TorchvisionWeights
+from softlabels.grid.spec import Distill, RunSpec, UserNetwork
+from softlabels.grid.stages import require_equal_sides
+
+
+def require_initial_fits(run: RunSpec) -> None:
+    """Compare channels, sides and classes of a run with those of the weights it begins with.
+
+    Raises:
+        SpecError: they differ. Of a file of the user's own nothing is known before it is loaded.
+    """
+    initial, shape = run.initial, _seen(run)
+    if initial is None:
+        return
+    if isinstance(initial.run, TorchvisionWeights):
+        theirs, num_classes = (3, *shape[1:]), IMAGENET_CLASSES
+    elif isinstance(initial.run, RunSpec):
+        theirs, num_classes = _seen(initial.run), datasets.info(initial.run.dataset).num_classes
+    else:
+        return
+    require(
+        theirs[0] == shape[0],
+        f"initial: the weights are of pictures with {theirs[0]} channels, and {run.dataset.name} has {shape[0]}",
+    )
+    require(
+        theirs == shape or run.model.name not in zoo.OF_ONE_SIDE,
+        f"initial: {run.model.name} of pictures of {theirs[1]}×{theirs[2]} pixels has other weights than one of "
+        f"{shape[1]}×{shape[2]}; take pictures of one size, or another network",
+    )
+    own = datasets.info(run.dataset).num_classes
+    require(
+        initial.head == "new" or num_classes == own,
+        f"initial.head: kept takes over a head of {num_classes} classes, and {run.dataset.name} has {own}; "
+        "give head: new",
+    )
+
+
+def require_features_fit(run: RunSpec) -> None:
+    """Compare the stages of a student of features with its teacher's (raises as `require_equal_sides`)."""
+    targets = run.targets
+    if isinstance(targets, Distill) and targets.features is not None:
+        assert isinstance(targets.teacher.run, RunSpec | UserNetwork)  # as RunSpec requires
+        require_equal_sides(run.model, targets.teacher.run.model, _seen(run))
+
+
+def _seen(run: RunSpec) -> tuple[int, int, int]:
+    """(C, H, W) of the pictures that the network of a run sees."""
+    return run.recipe.augment.view_shape(datasets.info(run.dataset).shape)
