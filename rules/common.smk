@@ -10,7 +10,7 @@ from softlabels.files import sha256
 from softlabels.versions import PACKAGE, code_version
 
 DATASETS = {dataset_id(spec.dataset): spec.dataset for spec in PLAN.runs.values()}
-PUBLISHED = sha256(PACKAGE / "papers" / "targets.csv")
+PUBLISHED = [sha256(path) for path in sorted((PACKAGE / "papers").glob("*.csv"))]
 ID = "[A-Za-z0-9_]+"  # papers and artifact names
 STAGE = " --stage {resources.stage:q}" if PLAN.jobs.stage else ""
 
@@ -84,11 +84,13 @@ def measured_files(wildcards):
 
 
 def artifact_digest(wildcards):
-    """Changes with anything the artifact is measured on or drawn from: published numbers, its code's versions and the
-    user's tables included."""
+    """Changes with anything the artifact is measured on or drawn from: what papers print, its code's versions, the
+    artifacts that it indexes and the user's tables included."""
     artifact = artifact_of(wildcards)
     versions = [code_version("metrics"), code_version("figures")]
-    return digest([artifact_dict(artifact), *versions, PUBLISHED, *map(sha256, files_of(artifact))])
+    indexed = [f"{artifact.paper}.{name}" for name in artifact.options.get("artifacts", ())]
+    specs = [artifact_dict(ARTIFACTS[name]) for name in (artifact.id, *indexed) if name in ARTIFACTS]
+    return digest([*specs, *versions, *PUBLISHED, *map(sha256, files_of(artifact))])
 
 
 def drawn_from(wildcards):

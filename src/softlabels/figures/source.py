@@ -12,6 +12,7 @@ import pandas as pd
 
 from softlabels.figures.predictions import Classes, NextTokens, Predictions
 from softlabels.files import read_json, sha256
+from softlabels.grid.files import read_artifact
 from softlabels.grid.identity import probe_id, run_id
 from softlabels.grid.plan import Artifact, Member
 from softlabels.grid.probes import AnyProbe, PictureProbe, Probe, Tokens, Translations
@@ -107,6 +108,11 @@ class Source:
         """The file of a probe, and its name in `missing`."""
         run, name = run_id(member.run), probe_id(probe)
         return self.layout.probe(run, seed, name), f"{run} ({name})"
+
+    def artifact(self, name: str) -> Artifact | None:
+        """An artifact of the plan by its id; None where it is not asked for now, as a variant may not be."""
+        path = self.layout.root / "specs" / "artifacts" / f"{name}.json"
+        return self._read(path, name, 0, lambda file: read_artifact(file.parents[1], name)) if path.exists() else None
 
     def row(
         self,

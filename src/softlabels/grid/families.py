@@ -261,12 +261,14 @@ class Grid:
         scaled = (self.scale.get("artifacts") or {}).get(f"{self.paper}.{name}", {})
         for family in declared["families"]:
             self._known("families", family, key(where, "families"))
+        if not declared["families"] and (unused := {"seeds", "probes"} & set(scaled)):
+            raise SpecError(f"{scale_where}.{min(unused)} has no effect: the artifact has no families")
         for given, place in ((declared, where), (scaled, scale_where)):
             for section in ("seeds", "probes"):
                 for family in given[section] if isinstance(given.get(section), Mapping) else ():
                     require_known(family, declared["families"], key(place, section), "the families of the artifact")
-        published_seeds, scale_seeds = declared["seeds"], scaled.get("seeds", self.scale.get("seeds"))
-        chosen = next(s for s in (seeds, scale_seeds, published_seeds) if s is not None)
+        published_seeds, scale_seeds = declared.get("seeds"), scaled.get("seeds", self.scale.get("seeds"))
+        chosen = next((s for s in (seeds, scale_seeds, published_seeds) if s is not None), None)
         members: list[Member] = []
         changes: list[str] = []
         thinned: list[str] = []
@@ -288,6 +290,8 @@ class Grid:
         thinned += [f"{section} of this scale" for section in ("probes", "options") if scaled.get(section)]
         if "compare_with" in options:
             self._known("artifacts", options["compare_with"], key(where, "options.compare_with"))
+        for other in options.get("artifacts", ()):
+            self._known("artifacts", other, key(where, "options.artifacts"))
         return Artifact(
             id=f"{self.paper}.{name}",
             title=declared["title"],

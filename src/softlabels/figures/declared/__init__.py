@@ -19,7 +19,9 @@ from softlabels.figures.declared import (
     decoding_temperature,
     diffusion,
     entropy,
+    figure_index,
     information,
+    parameters,
     projection,
     samples,
     smoothing_curves,
@@ -41,8 +43,12 @@ DRAWINGS: Mapping[str, Drawing] = {
     "diffusion": diffusion.DRAWING,
     "distillation_grid": Drawing(("figure", "table"), ("checkpoint",), by_temperature=True),
     "entropy": entropy.DRAWING,
+    "figure_index": figure_index.DRAWING,
     "information": information.DRAWING,
+    "parameters": parameters.DRAWING,
     "projection": projection.DRAWING,
+    "projection_steps": Drawing(("table",), of_networks=False),
+    "quoted": Drawing(("table",), of_networks=False),
     "reliability": Drawing(("figure",), labels_only=True, tasks=ANY),
     "samples": samples.DRAWING,
     "smoothing_curves": smoothing_curves.DRAWING,
@@ -67,6 +73,11 @@ def check(artifact: Artifact) -> None:
         if key not in drawing.options:
             known = f"its options are {', '.join(drawing.options)}" if drawing.options else "it has none"
             raise SpecError(f"{where} options.{key}: {artifact.draw} has no such option; {known}")
+    if drawing.of_networks != bool(artifact.members):
+        needs = (
+            "shows networks; name their families" if drawing.of_networks else "shows no networks; leave families empty"
+        )
+        raise SpecError(f"{where} families: {artifact.draw} {needs}")
     for member in artifact.members:
         if member.run.task not in drawing.tasks:
             raise SpecError(

@@ -23,5 +23,7 @@ class Drawing:
     """Places students by T, which must be a number."""
     tasks: tuple[str, ...] = ("image",)
     """Tasks of the networks that it shows."""
+    of_networks: bool = True
+    """Shows networks; without, its artifacts have no families, seeds or probes."""
     check: Callable[[Artifact, str], None] | None = None
     """Refuses (SpecError) what it cannot measure or draw; its second argument begins the message."""
