@@ -2,6 +2,7 @@
 import shlex
 
 from softlabels.controller import after_living_jobs
+from softlabels.figures.declared.sets import files_of
 from softlabels.grid.expand import chain as with_teachers  # `chain` would hide one of Snakemake's own names
 from softlabels.grid.identity import dataset_id, probe_id, run_id
 from softlabels.grid.spec import to_dict
@@ -9,7 +10,7 @@ from softlabels.files import sha256
 from softlabels.versions import PACKAGE, code_version
 
 DATASETS = {dataset_id(spec.dataset): spec.dataset for spec in PLAN.runs.values()}
-PUBLISHED = sha256(PACKAGE / "papers" / "targets.csv")
+PUBLISHED = [sha256(path) for path in sorted((PACKAGE / "papers").glob("*.csv"))]
 ID = "[A-Za-z0-9_]+"  # papers and artifact names
 STAGE = " --stage {resources.stage:q}" if PLAN.jobs.stage else ""
 
@@ -25,6 +26,8 @@ def resources_of(pack):
     found |= {"runtime": estimated("minutes"), "device": PLAN.jobs.device}
     if pack.kind == "train":
         found["checkpoint_seconds"] = PLAN.jobs.checkpoint_seconds
+    if workers := ESTIMATOR.workers(pack):
+        found["workers"] = workers
     if PLAN.jobs.stage:
         found["stage"] = PLAN.jobs.stage
     if (gpu := ESTIMATOR.gpu(pack)) is not None:  # else the profile says
@@ -34,6 +37,13 @@ def resources_of(pack):
     if workflow.nodes is not None:  # a cluster
         found["slurm_extra"] = lambda wildcards: sbatch_options(pack)
     return found
+
+
+def options_of(pack):
+    """Of the command that makes a pack, filled in from its resources."""
+    return (
+        " --device {resources.device}" + STAGE + (" --workers {resources.workers}" if ESTIMATOR.workers(pack) else "")
+    )
 
 
 def sbatch_options(pack):
@@ -74,10 +84,13 @@ def measured_files(wildcards):
 
 
 def artifact_digest(wildcards):
-    """Changes with anything the artifact is measured on or drawn from: published numbers and its code's versions
-    included."""
+    """Changes with anything the artifact is measured on or drawn from: what papers print, its code's versions, the
+    artifacts that it indexes and the user's tables included."""
+    artifact = artifact_of(wildcards)
     versions = [code_version("metrics"), code_version("figures")]
-    return digest([artifact_dict(artifact_of(wildcards)), *versions, PUBLISHED])
+    indexed = [f"{artifact.paper}.{name}" for name in artifact.options.get("artifacts", ())]
+    specs = [artifact_dict(ARTIFACTS[name]) for name in (artifact.id, *indexed) if name in ARTIFACTS]
+    return digest([*specs, *versions, *PUBLISHED, *map(sha256, files_of(artifact))])
 
 
 def drawn_from(wildcards):

@@ -14,11 +14,11 @@ for pack in cache_packs(PLAN, LAYOUT):
             f"{LAYOUT.root}/benchmarks/caches/{pack.name}.tsv"
         conda:
             "../envs/train.yaml"
-        threads: CPUS
+        threads: CPUS + ESTIMATOR.workers(pack)
         resources:
             **resources_of(pack),
         shell:
-            f"softlabels cache --device {{resources.device}}{STAGE} {{output}} > {{log}} 2>&1"
+            f"softlabels cache{options_of(pack)} {{output}} > {{log}} 2>&1"
 
 
 for pack in probe_packs(PLAN, LAYOUT):
@@ -36,8 +36,8 @@ for pack in probe_packs(PLAN, LAYOUT):
             f"{LAYOUT.root}/benchmarks/evaluate/{pack.name}.tsv"
         conda:
             "../envs/train.yaml"
-        threads: CPUS
+        threads: CPUS + ESTIMATOR.workers(pack)
         resources:
             **resources_of(pack),
         shell:
-            f"softlabels evaluate --device {{resources.device}}{STAGE} {{output}} > {{log}} 2>&1"
+            f"softlabels evaluate{options_of(pack)} {{output}} > {{log}} 2>&1"

@@ -24,9 +24,9 @@ for pack in training_packs(PLAN, LAYOUT):
             f"{LAYOUT.root}/benchmarks/train/{pack.name}.tsv"
         conda:
             "../envs/train.yaml"
-        threads: CPUS
+        threads: CPUS + ESTIMATOR.workers(pack)
         resources:
             **resources_of(pack),
         shell:
-            f"softlabels train --device {{resources.device}} --checkpoint-seconds {{resources.checkpoint_seconds}}{STAGE}"
+            f"softlabels train{options_of(pack)} --checkpoint-seconds {{resources.checkpoint_seconds}}"
             " {output.records} > {log} 2>&1"

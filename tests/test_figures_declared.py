@@ -137,7 +137,7 @@ def test_an_artifact_is_measured_anew_when_a_published_number_changes() -> None:
     }
     names: dict[str, Any] = {**rules, "digest": digest}
     exec((ROOT / "rules" / "common.smk").read_text(), names)  # plain Python, once the plan is there
-    assert names["PUBLISHED"] == sha256(ROOT / "src/softlabels/papers/targets.csv")
+    assert sha256(ROOT / "src/softlabels/papers/targets.csv") in names["PUBLISHED"]
     before = names["artifact_digest"](SimpleNamespace(paper="own", name="one"))
-    names["PUBLISHED"] = "another"
+    names["PUBLISHED"] = ["another"]
     assert names["artifact_digest"](SimpleNamespace(paper="own", name="one")) != before

@@ -16,7 +16,6 @@ from softlabels.metrics.geometry import (
     affine_plane,
     class_centroids,
     span_pca,
-    template_plane,
     triangle_regularity,
     within_class_spread_ratio,
 )
@@ -117,8 +116,6 @@ def test_the_affine_plane_keeps_the_triangle_of_the_templates(seed):
     logits = features @ weight.T + bias
     assert coordinates @ (plane.templates[1] - plane.templates[0]) == pytest.approx(logits[:, 0] - logits[:, 4])
     assert coordinates @ (plane.templates[2] - plane.templates[0]) == pytest.approx(logits[:, 2] - logits[:, 4])
-    # A template, its bias as the trailing coordinate, is mapped as an activation is.
-    assert template_plane(features, weight, bias, classes)[0] == pytest.approx(coordinates)
 
 
 def test_the_origin_of_the_affine_plane_is_that_of_the_augmented_activations():

@@ -74,6 +74,9 @@ def test_parameters_and_forward_cost(
     with torch.device("meta" if model.name in imagenet.NAMES else "cpu"):  # meta: shapes without numbers
         network = build(model, num_classes, shape)
     assert parameter_count(network) == parameters
+    if model.name in imagenet.NAMES:
+        counted = COUNTED[model.name, dict(model.options).get("stem", "imagenet")]
+        assert counted.body_parameters + (counted.features + 1) * num_classes == parameters
     assert forward_flops(model, shape, num_classes) == counted_flops(network, shape)
 
 

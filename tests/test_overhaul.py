@@ -43,7 +43,7 @@ from softlabels.models.stages import recorded, stages
 from softlabels.targets import make_loss
 from softlabels.training.augment import normalise
 from softlabels.training.overhaul import margins, partial_distance
-from softlabels.training.pictures import Pictures
+from softlabels.training.pictures import Asked, Pictures
 from softlabels.training.trainer import Trainer
 
 RECIPE = Recipe(
@@ -236,9 +236,9 @@ def test_the_loss_is_that_of_the_task_and_the_layers_weights_double(digits: Data
     targets = dataclasses.replace(TARGETS, features=Overhaul(0.01, mode))  # type: ignore[arg-type]
     job = trainer(digits, tmp_path, dataclasses.replace(STUDENT, targets=targets))
     where = torch.arange(40)
-    loss = job._loss(where, torch.zeros_like(where))
-    # Again by hand: two networks, layer by layer.
     pictures = job.train_set.view(where, torch.zeros_like(where), 0, RECIPE.augment)
+    loss = job._loss(Asked(where, None, torch.zeros_like(where)), pictures)
+    # Again by hand: two networks, layer by layer.
     ours: Any = job.network
     theirs: Any = beside(job.train_set).network
     for module in theirs.modules():

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import pack_noise
 
 from softlabels.cache.reader import CachedLogits
 from softlabels.cache.writer import write_cache
@@ -20,7 +21,7 @@ from softlabels.grid.spec import Distill, RunSpec, teacher_of
 from softlabels.models import build
 from softlabels.training.augment import view_shape
 from softlabels.training.optim import make_optimiser, rate_factor, set_rate
-from softlabels.training.pictures import Pictures, evaluate
+from softlabels.training.pictures import Pictures, evaluate, pictures_of
 from softlabels.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[1]
@@ -45,7 +46,10 @@ def pictures(run: RunSpec, folder: Path, split: str, count: int) -> Pictures:
     declared = info(run.dataset)
     rng = np.random.default_rng(count)
     folder.mkdir(exist_ok=True)
-    np.save(folder / f"{split}_images.npy", rng.integers(0, 256, (count, *declared.shape), dtype=np.uint8))
+    if run.dataset.keeps_files:
+        pack_noise(folder, split, count)
+    else:
+        np.save(folder / f"{split}_images.npy", rng.integers(0, 256, (count, *declared.shape), dtype=np.uint8))
     np.save(folder / f"{split}_labels.npy", rng.integers(0, declared.num_classes, count))
     np.save(folder / f"{split}_ids.npy", np.arange(count))
     channels = declared.shape[0]
@@ -55,8 +59,9 @@ def pictures(run: RunSpec, folder: Path, split: str, count: int) -> Pictures:
         "mean": declared.mean or [0.5] * channels,
         "std": declared.std or [0.25] * channels,
         "fingerprint": "generated",
+        **({"keep": "files"} if run.dataset.keeps_files else {}),
     }
-    return Pictures(Data(folder, manifest), split, torch.device("cpu"))
+    return pictures_of(Data(folder, manifest), split, torch.device("cpu"))
 
 
 @pytest.mark.usefixtures("cpu")
@@ -170,7 +175,7 @@ def test_inception_v4() -> None:
     """A.4: batch 4096, weight decay 8e-5, Nesterov momentum, moving average of the weights."""
     (run,) = runs_of("inception_v4")
     recipe = run.recipe
-    assert info(run.dataset).shape == (3, 299, 299)
+    assert view_shape(recipe.augment, info(run.dataset).shape) == (3, 299, 299)
     assert (recipe.batch_size, recipe.ema, recipe.optimiser.weight_decay) == (4096, 0.9999, 8e-5)
     assert recipe.optimiser.nesterov
     steps, warm = published_steps(run), round(0.05 * published_steps(run))

@@ -132,7 +132,7 @@ def _jobs(arguments: Arguments) -> tuple[Any, list[tuple[str, int, str]]]:
         raise SpecError("all outputs of one command must lie below the same results/<scale>")
     stage = stage_folder(arguments.stage) if arguments.stage else None
     seconds = getattr(arguments, "checkpoint_seconds", 60.0)
-    worker = Worker(parsed[0][0], configure(arguments.device), seconds, stage)
+    worker = Worker(parsed[0][0], configure(arguments.device), seconds, stage, getattr(arguments, "workers", 0))
     return worker, [(name, seed, stem) for _, name, seed, stem in parsed]
 
 
@@ -285,6 +285,13 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--stage", metavar="DIR", help="folder on a local disk to copy data and caches to; may hold $VARIABLES"
         )
+        if name != "translate":
+            command.add_argument(
+                "--workers",
+                type=int,
+                default=0,
+                help="processes that decode pictures kept as files (default: 0)",
+            )
         if name == "train":
             command.add_argument(
                 "--checkpoint-seconds", type=float, default=60.0, help="seconds between two checkpoints (default: 60)"

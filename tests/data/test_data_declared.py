@@ -7,7 +7,7 @@ import pytest
 
 from softlabels.errors import SpecError
 from softlabels.grid.datasets import DATASETS, identity_of, info, sizes
-from softlabels.grid.spec import DatasetSpec
+from softlabels.grid.spec import KEPT_AS_FILES, DatasetSpec
 
 FOLDER = {"name": "folder", "path": "somewhere", "num_classes": 3, "image_size": 8}
 
@@ -22,6 +22,8 @@ FOLDER = {"name": "folder", "path": "somewhere", "num_classes": 3, "image_size":
         (DatasetSpec("digits"), (1069, 189, 539)),
         (DatasetSpec("glyphs"), (3200, 800, 2000)),
         (DatasetSpec("imagenet"), (1_231_167, 50_000, 50_000)),
+        (DatasetSpec("cub200_2011"), (5395, 599, 5794)),
+        (DatasetSpec("cub200_2011", holdout=0), (5994, 0, 5794)),
         (DatasetSpec(**FOLDER), (None, None, None)),
         (DatasetSpec(**FOLDER, train_size=90), (90, None, None)),
         (DatasetSpec(**FOLDER, train_limit=30), (30, None, None)),
@@ -36,7 +38,9 @@ def test_declarations_fit_each_other(name):
     declared = DATASETS[name]
     if declared.class_names is not None:
         assert len(set(declared.class_names)) == declared.num_classes
-    assert len(declared.mean) == len(declared.std) == declared.shape[0]
+    if declared.mean is not None:
+        assert len(declared.mean) == len(declared.std) == declared.shape[0]
+    assert (declared.file_bytes is not None) == (name in KEPT_AS_FILES) == (0 in declared.shape)
     for file in declared.files:
         assert file.url.endswith("/" + file.name)
         for digest in (file.sha256, *(digest for _, digest in file.contents)):
@@ -50,6 +54,7 @@ def test_declarations_fit_each_other(name):
         (DatasetSpec("digits", holdout=1258), "dataset.holdout"),
         (DatasetSpec("mnist", train_limit=54_001), "dataset.train_limit"),
         (DatasetSpec(**FOLDER, split="last"), "dataset.split"),
+        (DatasetSpec("cub200_2011", split="last"), "dataset.split"),
     ],
 )
 def test_impossible_specs_are_refused_by_key(spec, key):

@@ -51,13 +51,9 @@ def view_logits(
     view: int,
     stream: int,
     augment: Augment,
-    batch_size: int = 500,
 ) -> NDArray[np.float32]:
     """Logits `[N, K]` of one view of every picture."""
-    rows = []
-    for start in range(0, len(pictures), batch_size):
-        positions = torch.arange(start, min(start + batch_size, len(pictures)), device=pictures.device)
-        rows.append(logits_at(teacher, pictures, positions, view, stream, augment))
+    rows = [logits_of(teacher, pictures, x) for x in pictures.passes(view, stream, augment)]
     return torch.cat(rows).cpu().numpy()
 
 
@@ -70,8 +66,12 @@ def logits_at(
     augment: Augment,
 ) -> torch.Tensor:
     """fp32 logits `[B, K]` of one view of the pictures at `positions`; the network is in eval mode."""
+    return logits_of(teacher, pictures, pictures.view(positions, torch.full_like(positions, view), stream, augment))
+
+
+def logits_of(teacher: TeacherNetwork, pictures: Pictures, x: torch.Tensor) -> torch.Tensor:
+    """fp32 logits `[B, K]` of pictures in 0–255; the network is in eval mode."""
     teacher.network.eval()
-    x = pictures.view(positions, torch.full_like(positions, view), stream, augment)
     return forward(teacher.network, pictures.to_input(x, teacher.normalise), teacher.precision).float()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from softlabels.data.packed import UNDECODABLE, decode
 from softlabels.data.source import BLOCK, Images, Source, Split
 from softlabels.data.split import Ids
 from softlabels.errors import DataError
@@ -19,10 +20,11 @@ SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", 
 _SPLITS = ("train", "val", "test")
 
 
-def read_folder(path: Path, image_size: int) -> Source:
+def read_folder(path: Path, image_size: int | None) -> Source:
     """The splits of an image folder; class names are the sorted folder names of `train/`.
 
-    Pictures are read as RGB, the shorter side resized to `image_size` (antialiased bilinear), centre-cropped.
+    Pictures are read as RGB, the shorter side resized to `image_size` (antialiased bilinear), centre-cropped; None: the
+    splits are of files.
 
     Raises:
         DataError: no `train/`, no pictures, or a class in `val/` or `test/` that `train/` lacks; while reading:
@@ -45,7 +47,8 @@ def read_folder(path: Path, image_size: int) -> Source:
             labels += [names.index(folder.name)] * len(found)
         if not files:
             raise DataError(f"{top / split} holds no pictures: it needs <class>/*.jpg, .png, …")
-        splits[split] = _split(files, np.array(labels, dtype=np.int64), image_size)
+        numbers = np.array(labels, dtype=np.int64)
+        splits[split] = Split(numbers, files=tuple(files)) if image_size is None else _split(files, numbers, image_size)
     return Source(splits["train"], splits.get("val"), splits.get("test"), names)
 
 
@@ -78,16 +81,16 @@ def _split(files: list[Path], labels: Ids, image_size: int) -> Split:
     def read(ids: Ids) -> Iterator[Images]:
         broken: list[str] = []
 
-        def decode(file: Path) -> Images | None:
+        def try_to_decode(file: Path) -> Images | None:
             try:
                 return _decode(file, image_size)
-            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            except UNDECODABLE as error:
                 broken.append(f"{file} ({error})")
                 return None
 
         with ThreadPoolExecutor() as pool:
             for start in range(0, len(ids), BLOCK):
-                pictures = list(pool.map(decode, [files[i] for i in ids[start : start + BLOCK]]))
+                pictures = list(pool.map(try_to_decode, [files[i] for i in ids[start : start + BLOCK]]))
                 if not broken:  # else go on only to count
                     yield np.stack([p for p in pictures if p is not None])
         if broken:
@@ -101,8 +104,7 @@ def _split(files: list[Path], labels: Ids, image_size: int) -> Split:
 
 def _decode(file: Path, size: int) -> Images:
     """One picture `[3, size, size]`."""
-    with Image.open(file) as opened:
-        picture = opened.convert("RGB")
+    picture = decode(file)
     scale = size / min(picture.size)
     wide, high = (max(size, round(side * scale)) for side in picture.size)
     left, upper = (wide - size) // 2, (high - size) // 2

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from softlabels.data.packed import Packed, open_packed
 from softlabels.errors import DataError, SoftlabelsError
 from softlabels.files import read_json, sha256
 from softlabels.staging import staged
@@ -28,6 +29,20 @@ class Data:
         """`[N, C, H, W]`, 0–255."""
         return self._array(split, "images")
 
+    @property
+    def keeps_files(self) -> bool:
+        """Whether there are files in place of images."""
+        return self.manifest.get("keep") == "files"
+
+    def files(self, split: str) -> Packed:
+        """The original files of a split."""
+        try:
+            return open_packed(self.folder, split)
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{self.folder}: the files of {split} cannot be read ({error}); delete {self.folder} and run again"
+            ) from None
+
     def labels(self, split: str) -> NDArray[np.int64]:
         """`[N]`, class indices."""
         return self._array(split, "labels")
@@ -42,7 +57,7 @@ class Data:
 
     @cached_property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
+        """(C, H, W); H = W = 0 where files are kept."""
         channels, height, width = self.manifest["shape"]
         return channels, height, width
 
@@ -88,15 +103,15 @@ def open_data(folder: Path, stage: Path | None = None) -> Data:
         data = Data(folder, manifest)
         names = damaged(folder, manifest)
         checksums = {name: array["sha256"] for name, array in manifest["arrays"].items()}
-        classes, shape = data.num_classes, data.shape
+        classes, _ = data.num_classes, data.shape
     except (SoftlabelsError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{folder} holds no prepared data ({error}); delete {folder} and run again") from None
     if names:
         raise DataError(f"{folder / names[0]} is missing or truncated; delete {folder} and run again")
     data = Data(staged(folder, checksums, stage), manifest)
     for split in SPLITS:
-        images, labels = data.images(split), data.labels(split)
-        if images.shape != (len(labels), *shape) or len(data.ids(split)) != len(labels):
+        labels = data.labels(split)
+        if not _fits(data, split, len(labels)) or len(data.ids(split)) != len(labels):
             raise DataError(f"{folder}: the arrays of {split} do not fit each other; delete {folder} and run again")
         if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
             raise DataError(
@@ -104,6 +119,15 @@ def open_data(folder: Path, stage: Path | None = None) -> Data:
                 f"the manifest declares {classes} classes; delete {folder} and run again"
             )
     return data
+
+
+def _fits(data: Data, split: str, count: int) -> bool:
+    """Whether the pictures of a split are `count` and what the manifest says."""
+    if not data.keeps_files:
+        return data.images(split).shape == (count, *data.shape)
+    files = data.files(split)
+    whole = len(files.content) == files.offsets[-1] and bool(np.all(np.diff(files.offsets) > 0))
+    return files.sizes.shape == (count, 2) and len(files.offsets) == count + 1 and whole
 
 
 def damaged(folder: Path, manifest: dict[str, Any]) -> list[str]:

@@ -23,6 +23,20 @@ def read_official(name: str, declared: DatasetInfo, root: Path, *, mirror: str |
     Raises:
         DataError: missing (says what to put where), truncated, or of another checksum than declared.
     """
+    contents: dict[str, bytes] = {}
+    for file, paths in find_official(name, declared, root, mirror=mirror, fetch=fetch).items():
+        contents |= _read(file, paths)
+    return contents
+
+
+def find_official(
+    name: str, declared: DatasetInfo, root: Path, *, mirror: str | None, fetch: bool
+) -> dict[RemoteFile, list[Path]]:
+    """Where each declared file lies: the archive, or its contents unpacked; nothing of them has been checked.
+
+    Raises:
+        DataError: missing (says what to put where) and not to be fetched.
+    """
     found = {file: _find(file, [root / name, root]) for file in declared.files}
     missing = [file for file, paths in found.items() if not paths]
     if missing and not fetch:
@@ -31,11 +45,7 @@ def read_official(name: str, declared: DatasetInfo, root: Path, *, mirror: str |
             f"({sum(file.bytes for file in missing) / 1e6:.0f} MB) into {root / name} (data.root in config.yaml), "
             "or set data.download: true to have them fetched"
         )
-    contents: dict[str, bytes] = {}
-    for file in declared.files:
-        paths = found[file] or [download(file, root / name, mirror=mirror)]
-        contents |= _read(file, paths)
-    return contents
+    return {file: paths or [download(file, root / name, mirror=mirror)] for file, paths in found.items()}
 
 
 def _find(file: RemoteFile, folders: list[Path]) -> list[Path]:
@@ -45,7 +55,7 @@ def _find(file: RemoteFile, folders: list[Path]) -> list[Path]:
         if (folder / file.name).is_file():
             return [folder / file.name]
         unpacked = [folder / name for name, _ in file.contents]
-        if all(path.is_file() for path in unpacked):
+        if unpacked and all(path.is_file() for path in unpacked):
             return unpacked
     return []
 

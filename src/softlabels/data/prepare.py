@@ -1,7 +1,8 @@
 """A data set made ready once: split by index and written as arrays that are memory-mapped ever after.
 
 Written are `{train,val,test}_{images,labels,ids}.npy` (uint8 `[N, C, H, W]`, int64 `[N]`, int64 `[N]`: the index in
-the original order of the split an example comes from) and, last of all, `manifest.json`.
+the original order of the split an example comes from) and, last of all, `manifest.json`. Where original files are
+kept, `data/packed.py` says what takes the place of the images.
 
 Sources with fewer than three splits are divided so:
 * `test` is the source's own, else its `val` (ImageNet), else a stratified 15 % of training (seed 0, whatever
@@ -12,6 +13,7 @@ Sources with fewer than three splits are divided so:
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import shutil
 from collections.abc import Iterable
@@ -21,13 +23,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from softlabels.data import glyphs
+from softlabels.data import glyphs, packed
 from softlabels.data.cifar import read_cifar
+from softlabels.data.cub import read_cub, unpacked
 from softlabels.data.download import locked
 from softlabels.data.folder import fingerprint_folder, read_folder
 from softlabels.data.load import SPLITS, damaged
 from softlabels.data.mnist import read_mnist
-from softlabels.data.official import read_official
+from softlabels.data.official import find_official, read_official
 from softlabels.data.source import BLOCK, Source, Split, in_memory, read_digits
 from softlabels.data.split import Ids, divide, take_stratified
 from softlabels.data.unpack import unpack
@@ -81,6 +84,9 @@ def prepare(
                     f"dataset {spec.path or spec.name} has {len(source.class_names)} classes, "
                     f"declared are {declared.num_classes}: set dataset.num_classes"
                 )
+            skipped: dict[str, list[str]] = {}
+            if spec.undecodable == "skip":
+                source, skipped = _without_broken(source)
             chosen = _choose(spec, source)
             counts = {split: len(ids) for split, (_, ids) in chosen.items()}
             for split, count in expected.items():
@@ -91,15 +97,21 @@ def prepare(
                         f"dataset {spec.path or spec.name} has {counts[split]} {split} images, {key} says {count}"
                     )
             arrays: dict[str, dict[str, Any]] = {}
+            mean, std = declared.mean, declared.std
+            if spec.keeps_files:
+                arrays |= _pack(chosen, out)
+                if mean is None or std is None:
+                    part, ids = chosen["train"]
+                    mean, std = packed.moments([part.files[i] for i in ids])
             for split, (part, ids) in chosen.items():
-                shape = (len(ids), *declared.shape)
-                arrays[f"{split}_images.npy"] = _write(out / f"{split}_images.npy", "|u1", shape, part.read(ids))
+                if part.read is not None:
+                    shape = (len(ids), *declared.shape)
+                    arrays[f"{split}_images.npy"] = _write(out / f"{split}_images.npy", "|u1", shape, part.read(ids))
                 for kind, values in (("labels", part.labels[ids]), ("ids", ids)):
                     name = f"{split}_{kind}.npy"
                     arrays[name] = _write(out / name, "<i8", (len(ids),), [values.astype("<i8")])
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-        mean, std = declared.mean, declared.std
         if mean is None or std is None:
             mean, std = moments(np.load(out / "train_images.npy", mmap_mode="r", allow_pickle=False))
         manifest = {
@@ -111,6 +123,8 @@ def prepare(
             "class_names": list(source.class_names),
             "mean": list(mean),
             "std": list(std),
+            **({"keep": "files"} if spec.keeps_files else {}),
+            **({"skipped": skipped} if spec.undecodable == "skip" else {}),
             "arrays": arrays,
             "fingerprint": hashlib.sha256(
                 canonical_json({name: array["sha256"] for name, array in arrays.items()}).encode()
@@ -131,6 +145,12 @@ def _source(spec: DatasetSpec, root: Path, mirror: str | None, download: bool, s
         train = in_memory(*glyphs.generate(0, glyphs.TRAIN))
         test = in_memory(*glyphs.generate(glyphs.TRAIN, glyphs.TEST))
         return Source(train, None, test, names)
+    if spec.name == "cub200_2011":
+        for folder in (root / spec.name, root / spec.name / "CUB_200_2011", root / "CUB_200_2011"):
+            if (folder / "images.txt").is_file():
+                return read_cub(folder)
+        (archives,) = find_official(spec.name, declared, root, mirror=mirror, fetch=download).values()
+        return read_cub(unpacked(archives, declared, scratch))
     if declared.files:
         contents = read_official(spec.name, declared, root, mirror=mirror, fetch=download)
         train, test = read_mnist(contents) if spec.name == "mnist" else read_cifar(contents, declared.num_classes)
@@ -146,7 +166,59 @@ def _source(spec: DatasetSpec, root: Path, mirror: str | None, download: bool, s
         path = scratch
     if spec.sha256 is not None and (found := fingerprint_folder(path)) != spec.sha256:
         raise DataError(f"{spec.path} has fingerprint {found}, dataset.sha256 declares {spec.sha256}")
-    return read_folder(path, declared.shape[1])
+    return read_folder(path, None if spec.keeps_files else declared.shape[1])
+
+
+def _without_broken(source: Source) -> tuple[Source, dict[str, list[str]]]:
+    """The source with only those pictures to choose that decode, and the others by split.
+
+    Raises:
+        DataError: none of a class of training is left.
+    """
+    splits: dict[str, Any] = {}
+    skipped: dict[str, list[str]] = {}
+    for name in SPLITS:
+        split: Split | None = getattr(source, name)
+        if split is None:
+            continue
+        sizes, broken = packed.measure(split.files, name)
+        usable = ~np.isin(np.arange(len(split.files)), list(broken))
+        splits[name] = dataclasses.replace(split, usable=usable, sizes=sizes)
+        skipped[name] = ["/".join(split.files[i].parts[-2:]) for i in sorted(broken)]
+        if broken:
+            print(
+                f"skipped: {len(broken)} of {len(split.files)} {name} pictures do not decode, as {min(broken.values())}"
+            )
+    gone = set(source.train.labels) - set(source.train.labels[splits["train"].pool])
+    if gone:
+        raise DataError(f"no picture of class {source.class_names[min(gone)]} decodes; fill or remove its folder")
+    return dataclasses.replace(source, **splits), skipped
+
+
+def _pack(chosen: dict[str, tuple[Split, Ids]], out: Path) -> dict[str, dict[str, Any]]:
+    """The chosen files of each split, after all have been looked at; their entries in the manifest.
+
+    Raises:
+        DataError: some do not decode.
+    """
+    files = {split: [part.files[i] for i in ids] for split, (part, ids) in chosen.items()}
+    sizes: dict[str, NDArray[np.int32]] = {}
+    broken: list[str] = []
+    for split, (part, ids) in chosen.items():
+        if part.sizes is not None:
+            sizes[split] = part.sizes[ids]
+            continue
+        sizes[split], found = packed.measure(files[split], split)
+        broken += found.values()
+    packed.refuse(broken, sum(map(len, files.values())))
+
+    def save(name: str, array: NDArray[Any]) -> dict[str, Any]:
+        return _write(out / name, array.dtype.str, array.shape, [array])
+
+    arrays: dict[str, dict[str, Any]] = {}
+    for split, paths in files.items():
+        arrays |= packed.pack(paths, sizes[split], out, split, save)
+    return arrays
 
 
 def _choose(spec: DatasetSpec, source: Source) -> dict[str, tuple[Split, Ids]]:
@@ -154,20 +226,20 @@ def _choose(spec: DatasetSpec, source: Source) -> dict[str, tuple[Split, Ids]]:
     train, val, test = source.train, source.val, source.test
     if test is None:
         val, test = None, val
-    pool = np.arange(len(train.labels))
+    pool = train.pool
     chosen: dict[str, tuple[Split, Ids]] = {}
     if test is None:
         count = holdout_count(TEST_SHARE, len(pool))
-        mask = take_stratified(train.labels, count, seed=0, purpose="test")
+        mask = take_stratified(train.labels[pool], count, seed=0, purpose="test")
         chosen["test"], pool = (train, pool[mask]), pool[~mask]
     else:
-        chosen["test"] = (test, np.arange(len(test.labels)))
+        chosen["test"] = (test, test.pool)
     own_val = val is not None and spec.holdout is None
     holdout = 0 if own_val else holdout_count(info(spec).holdout if spec.holdout is None else spec.holdout, len(pool))
     limit = None if spec.train_limit is None else min(spec.train_limit, len(pool) - holdout)
     kept, held = divide(train.labels[pool], holdout, rule=spec.split, seed=spec.split_seed, limit=limit)
     chosen["train"] = (train, pool[kept])
-    chosen["val"] = (val, np.arange(len(val.labels))) if val is not None and own_val else (train, pool[held])
+    chosen["val"] = (val, val.pool) if val is not None and own_val else (train, pool[held])
     return {name: chosen[name] for name in SPLITS}
 
 

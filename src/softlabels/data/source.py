@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +17,22 @@ BLOCK = 512  # pictures decoded or copied at once
 
 @dataclass(frozen=True)
 class Split:
-    """One split as the source has it."""
+    """One split as the source has it: arrays that can be read, or files."""
 
     labels: Ids
     """`[N]` class indices in the source's order."""
-    read: Callable[[Ids], Iterator[Images]]
-    """Blocks `[n, C, H, W]` (uint8) of the given examples, in the given order."""
+    read: Callable[[Ids], Iterator[Images]] | None = None
+    """Blocks `[n, C, H, W]` (uint8) of the given examples, in the given order; None where files are kept."""
+    files: tuple[Path, ...] = ()
+    usable: NDArray[np.bool_] | None = None
+    """`[N]`, which examples can be chosen; None: all."""
+    sizes: NDArray[np.int32] | None = None
+    """`[N, 2]`: height and width of files that have been looked at."""
+
+    @property
+    def pool(self) -> Ids:
+        """Indices of the examples that can be chosen."""
+        return np.arange(len(self.labels)) if self.usable is None else np.flatnonzero(self.usable)
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,34 @@
-"""Our numbers beside the paper's (Müller et al. 2019, Table 2, the MNIST numbers of Sec. 4, the accuracy of App. B)."""
+"""Our numbers beside the paper's (Müller et al. 2019, Table 2, the MNIST numbers of Sec. 4, the accuracy of App. B;
+Chandrasegaran et al. 2022, Tables 2, 4, B.1, B.3, B.5, D.1, D.2, D.4, H.2 to H.4, J.1 and the drops of Sec. 5)."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pandas as pd
 
 from softlabels.figures import roles
-from softlabels.figures.source import Measured, Row, Source, tidy
+from softlabels.figures.source import Measured, Row, Source, by_seed, tidy
 from softlabels.grid.plan import Artifact, Member
+from softlabels.grid.spec import Distill, Run
+from softlabels.metrics.soft_targets import entropy
 from softlabels.metrics.tokens import token_rows
+from softlabels.papers.flags import explain
 from softlabels.papers.published import READING, compare, printed_table
 
 
 def measure(artifact: Artifact, source: Source) -> Measured:
     """The standard metrics of every member and seed; plotted: those the paper prints, beside its numbers.
 
-    Of translation networks also on the sentences of their probes of every token: what the paper says of training.
+    Of translation networks also on the sentences of their probes of every token: what the paper says of training. Of
+    image teachers with a probe of training logits the mean entropy of their targets (nats), at each T at which they
+    teach a member. With `options.drop: [T, T′]` what students lose of top-1 accuracy from T to T′, paired by seed.
     """
-    rows = [row for m in artifact.members for row in (*source.standard(artifact, m), *_probed(artifact, source, m))]
+    own = [(m, source.standard(artifact, m)) for m in artifact.members]
+    rows = [row for m, standard in own for row in (*standard, *_probed(artifact, source, m))]
+    rows += [row for m in artifact.members for row in _entropies(artifact, source, m)]
+    if drop := artifact.options.get("drop"):
+        rows += _drops(artifact, source, own, *drop)
     frame = tidy(rows)
     return Measured(frame, compare(frame, artifact))
 
@@ -32,6 +44,45 @@ def _probed(artifact: Artifact, source: Source, member: Member) -> list[Row]:
     ]
 
 
+def _entropies(artifact: Artifact, source: Source, member: Member) -> list[Row]:
+    """Mean entropy of a teacher's targets at each T of its students; nothing of other networks."""
+    pupils = [m for m in roles.distilled(artifact) if roles.teaches(member, m)]
+    if not pupils or (probe := roles.training_logits(artifact, member.family)) is None:
+        return []
+    temperatures = sorted({t for m in pupils if isinstance(t := roles.temperature_of(m.run), float | int)})
+    rows = []
+    for seed in member.seeds:
+        tensors = source.probe(member, seed, probe)
+        for t in temperatures if tensors is not None else ():
+            value = entropy(tensors["logits/last"][:, 0], t)
+            row = source.row(artifact, member, seed, "train", "last", "entropy", value)
+            rows.append(row | {"kd_temperature": f"{t:g}"})
+    return rows
+
+
+def _drops(
+    artifact: Artifact, source: Source, own: list[tuple[Member, list[Row]]], first: float, last: float
+) -> list[Row]:
+    """Top-1 accuracy at T = first minus that at T = last of students that differ in T alone, for each seed of both."""
+    at_first = {_at_1(m): rows for m, rows in own if roles.temperature_of(m.run) == first}
+    return [
+        source.row(artifact, m, seed, split, checkpoint, f"top1_drop_T{first:g}_to_T{last:g}", before[seed] - after)
+        for m, rows in own
+        if roles.temperature_of(m.run) == last and _at_1(m) in at_first
+        for split in ("val", "test")
+        for checkpoint in ("last", "best")
+        for before in [by_seed(at_first[_at_1(m)], split, "top1", checkpoint)]
+        for seed, after in by_seed(rows, split, "top1", checkpoint).items()
+        if seed in before
+    ]
+
+
+def _at_1(member: Member) -> Run:
+    """A student as it would be at T = 1, where fields that count at higher T alone have no effect."""
+    assert isinstance(member.run.targets, Distill)
+    return replace(member.run, targets=replace(member.run.targets, temperature=1.0))
+
+
 def table(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """Ours beside the paper's."""
     return printed_table(plotted)
@@ -43,4 +94,22 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
     for probe in dict.fromkeys(p for m in artifact.members for p in roles.token_probes(artifact, m.family)):
         part = "all sentences" if probe.sentences is None else f"the first {probe.sentences:,} sentences"
         said += f" next_token_accuracy on {probe.split}: {part}, each token predicted from the right prefix."
-    return [said]
+    if drop := artifact.options.get("drop"):
+        said += (
+            f" The drop is in points, top-1 accuracy at T = {drop[0]:g} minus that at T = {drop[1]:g}, paired by seed."
+        )
+    if (plotted["metric"] == "entropy").any():
+        said += " entropy: of the teacher's targets at kd_temperature, mean over the training images, in nats."
+    return [said, *_twice(plotted), *explain(plotted["flags"].dropna())]
+
+
+def _twice(plotted: pd.DataFrame) -> list[str]:
+    """Which of two numbers that a paper prints for one thing is compared: both."""
+    found = plotted[plotted["printed_elsewhere"].notna() & (plotted["checkpoint"] != "best")]
+    if found.empty:
+        return []
+    others = ", ".join(dict.fromkeys(found["elsewhere"]))
+    return [
+        f"Of {len(found)} rows the paper prints two numbers, here and in {others}: published and difference are of the "
+        "one printed here, printed_elsewhere and difference_elsewhere of the other."
+    ]

@@ -6,6 +6,7 @@ Everything is compared on the validation split. The test split selects nothing; 
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,12 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from softlabels.figures import roles
 from softlabels.figures.intervals import bounds, interval
 from softlabels.figures.smoothing_curves import gammas
-from softlabels.figures.source import Measured, Row, Source, by_seed, spread, tidy
+from softlabels.figures.source import Measured, Source, by_seed, spread, tidy
 from softlabels.figures.style import GREY, ONE_COLUMN, PALETTE, RED, legend_below, new_figure, seeds_label
 from softlabels.grid.identity import run_id
 from softlabels.grid.plan import Artifact, Member
 from softlabels.grid.spec import Distill, LogitMatch
+from softlabels.metrics.rows import key_columns
 
 COLUMNS = (
     "facet", "role", "line", "alpha", "temperature", "gamma", "checkpoint", "scored", "val_mean",
@@ -39,16 +41,19 @@ def measure(artifact: Artifact, source: Source) -> Measured:
     checkpoint = str(artifact.options.get("checkpoint", "last"))
     rows, cells = [], []
     baselines = roles.baselines(artifact) if roles.distilled(artifact) else artifact.members
-    for member in artifact.members:
+    variants = roles.variants(artifact, lambda m: tuple(_place(artifact, m, baselines).values()))
+    for member, variant in zip(artifact.members, variants, strict=True):
         own = source.standard(artifact, member)
         smoothness = gammas(artifact, source, member) or {}
         rows += own
         rows += [source.row(artifact, member, s, "train", "last", "gamma", g) for s, g in smoothness.items()]
         val, test = (by_seed(own, split, "top1", checkpoint) for split in ("val", "test"))
         if own and (scored := test or val):
+            place = _place(artifact, member, baselines)
             cells.append(
                 {
-                    **_place(member, own[0], baselines),
+                    **place,
+                    "line": f"{place['line']}, {variant}" if variant else place["line"],
                     "gamma": np.mean([*smoothness.values()]) if smoothness else None,
                     "checkpoint": checkpoint,
                     "scored": "test" if test else "val",
@@ -64,7 +69,7 @@ def measure(artifact: Artifact, source: Source) -> Measured:
     return Measured(tidy(rows), plotted)
 
 
-def _place(member: Member, row: Row, baselines: tuple[Member, ...]) -> dict[str, object]:
+def _place(artifact: Artifact, member: Member, baselines: tuple[Member, ...]) -> dict[str, Hashable]:
     """Where a member stands: its panel, its role, the line it belongs to."""
     targets = member.run.targets
     alpha: float | None
@@ -73,7 +78,9 @@ def _place(member: Member, row: Row, baselines: tuple[Member, ...]) -> dict[str,
         alpha, line = roles.alpha_of(member.run), roles.line_name(member)
     else:
         role, alpha = "student", roles.teacher_alpha(member.run)
-        line = f"teacher {row['teacher']}" + ("" if alpha is None else f", α = {alpha:g}")
+        line = f"teacher {key_columns(artifact, member, '', '')['teacher']}" + (
+            "" if alpha is None else f", α = {alpha:g}"
+        )
         line += "" if targets.beta == 1 else f", β = {targets.beta:g}"
         line += "" if getattr(targets, "gradient_norm", "free") == "free" else ", gradient norm matched"
         line += "" if getattr(targets, "features", None) is None else ", and its features"

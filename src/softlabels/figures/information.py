@@ -34,14 +34,14 @@ def measure(artifact: Artifact, source: Source) -> Measured:
     values: dict[tuple[Any, ...], list[float]] = {}
     for family, probe in artifact.probes:
         assert isinstance(probe, Probe)
-        assert probe.classes is not None
+        classes = tuple(k for k in probe.classes or () if isinstance(k, int))
         for member in artifact.family(family):
             rows += source.standard(artifact, member)
             for seed in member.seeds:
                 tensors = source.probe(member, seed, probe)
                 if tensors is None:
                     continue
-                found = _over_steps(tensors, probe.classes)
+                found = _over_steps(tensors, classes)
                 for (step, draws), value in found.items():
                     place = (roles.title(member), roles.alpha_of(member.run), draws, step)
                     values.setdefault((*place, len(tensors["labels"])), []).append(value)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 
 def bounds(values: Sequence[float]) -> tuple[float, float]:
     """95 % interval of the mean by Student's t; infinite below three values, whose interval says nothing."""
     if len(values) < 3:
         return -np.inf, np.inf
-    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+    half = stdtrit(len(values) - 1, 0.975) * np.std(values, ddof=1) / np.sqrt(len(values))
     return float(np.mean(values) - half), float(np.mean(values) + half)
 
 

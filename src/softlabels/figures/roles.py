@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
 
 from softlabels.errors import SpecError
+from softlabels.grid.identity import run_id
 from softlabels.grid.plan import Artifact, Member
 from softlabels.grid.probes import Probe, Tokens, Translations
 from softlabels.grid.spec import Distill, Hard, LogitMatch, Run, RunSpec, Smooth, cache_kind, reference_of, teacher_of
@@ -73,6 +75,19 @@ def baselines(artifact: Artifact) -> tuple[Member, ...]:
     return own or tuple(m for m in alone if (m.run.dataset, m.run.model) in students)
 
 
+def teaches(member: Member, student: Member) -> bool:
+    """Whether a member is the network that taught another."""
+    teacher = teacher_of(student.run)
+    return teacher is not None and teacher.run == member.run
+
+
+def training_logits(artifact: Artifact, family: str) -> Probe | None:
+    """The family's first probe of the logits of unchanged training images at the end of training."""
+    own = (probe for name, probe in artifact.probes if name == family and isinstance(probe, Probe))
+    asked = ("logits", "train", "last", 0)
+    return next((p for p in own if (p.what, p.split, p.checkpoints, p.views) == asked), None)
+
+
 def taught_by(artifact: Artifact, student: Member) -> tuple[Member, Probe] | None:
     """A student's teacher among the members, and its probe of the training split: what γ is measured on.
 
@@ -98,7 +113,7 @@ def feature_probes(artifact: Artifact, family: str) -> dict[str, Probe | Tokens]
     """Split → the family's first probe of features of chosen classes or tokens there, training first."""
     found: dict[str, Probe | Tokens] = {}
     for name, probe in artifact.probes:
-        if name != family or isinstance(probe, Translations) or probe.checkpoints != "last":
+        if name != family or not isinstance(probe, Probe | Tokens) or probe.checkpoints != "last":
             continue
         if probe.tokens if isinstance(probe, Tokens) else probe.what == "features":
             found.setdefault(probe.split, probe)
@@ -153,14 +168,21 @@ def cache_name(run: Run) -> str:
 
 
 def of_row(artifact: Artifact, entry: Mapping[str, Any]) -> list[Member]:
-    """The networks of one entry of `options.rows`, by α; its `dataset` is the paper's name or the one trained on."""
+    """The networks of one entry of `options.rows`, by their α or their teachers'; its `dataset` is the paper's name or
+    the one trained on, its `temperature` that of students (none: networks trained on labels)."""
     found = [
         m
         for m in artifact.members
         if entry.get("family") in (None, m.family)
         and entry.get("dataset") in (None, dict(m.published).get("dataset"), data_name(m.run))
+        and entry.get("temperature") == temperature_of(m.run)
     ]
-    return sorted(found, key=lambda m: alpha_of(m.run))
+    return sorted(found, key=lambda m: labels_alpha(m.run) or 0.0)
+
+
+def labels_alpha(run: Run) -> float | None:
+    """α of the labels that a network is trained on, or that its teacher was; None where that is not known."""
+    return alpha_of(run) if teacher_of(run) is None else teacher_alpha(run)
 
 
 def reported_on(member: Member) -> str:
@@ -189,3 +211,32 @@ def line_name(member: Member) -> str:
     """How a network trained on labels is called in a legend."""
     alpha = alpha_of(member.run)
     return "hard labels" if alpha == 0 else f"label smoothing, α = {alpha:g}"
+
+
+def variants(artifact: Artifact, looks: Callable[[Member], Hashable]) -> list[str]:
+    """For each member what tells it from others that look alike, "" where nothing has to.
+
+    Members that look alike and are different runs differ in what is not shown, such as recipe, views, cache or initial
+    weights. They are told apart by their family, within a family by its axes; all members of a family alike, so that a
+    line of them has one name.
+    """
+    alike: dict[Hashable, list[Member]] = {}
+    for member in artifact.members:
+        alike.setdefault(looks(member), []).append(member)
+    families: set[str] = set()
+    axes: set[tuple[str, str]] = set()
+    for group in alike.values():
+        for one, other in itertools.permutations(group, 2):
+            if run_id(one.run) == run_id(other.run):
+                continue
+            if one.family != other.family:
+                families.add(one.family)
+            else:
+                axes |= {(one.family, axis) for axis, value in one.values if other.value(axis) != value}
+    return [
+        ", ".join(
+            [m.family.replace("_", " ")] * (m.family in families)
+            + [f"{axis} {value}" for axis, value in m.values if (m.family, axis) in axes]
+        )
+        for m in artifact.members
+    ]

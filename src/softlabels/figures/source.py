@@ -12,9 +12,10 @@ import pandas as pd
 
 from softlabels.figures.predictions import Classes, NextTokens, Predictions
 from softlabels.files import read_json, sha256
+from softlabels.grid.files import read_artifact
 from softlabels.grid.identity import probe_id, run_id
 from softlabels.grid.plan import Artifact, Member
-from softlabels.grid.probes import AnyProbe, Probe, Tokens, Translations
+from softlabels.grid.probes import AnyProbe, PictureProbe, Probe, Tokens, Translations
 from softlabels.grid.spec import TranslationSpec, to_dict
 from softlabels.layout import Layout
 from softlabels.metrics import translation
@@ -70,11 +71,22 @@ class Source:
         Raises:
             DataError: the probe is damaged, or of other weights than the run has now.
         """
-        return self._probe(member, seed, probe, read_probe)
+        return self.answers(member, seed, probe, read_probe)
+
+    def answers(self, member: Member, seed: int, probe: PictureProbe | Tokens, reader: Callable[[Path], T]) -> T | None:
+        """What a reader of `metrics.answers` makes of the file of a probe; None where it is not there.
+
+        Raises as `probe`, and what the reader raises.
+        """
+        path, name = self._place(member, seed, probe)
+        record = self.layout.run(run_id(member.run), seed) / "run.json"
+        if path.exists() and record.exists():
+            check_weights(path, read_json(record)["files"])
+        return self._read(path, name, seed, reader)
 
     def token_probe(self, member: Member, seed: int, probe: Tokens) -> TokenFile | None:
         """A probe of every next token of some sentences; None where it is not there. Raises as `probe`."""
-        return self._probe(member, seed, probe, read_tokens)
+        return self.answers(member, seed, probe, read_tokens)
 
     def translations(self, member: Member, seed: int, probe: Translations) -> TranslationFile | None:
         """What a translation network made of a split; None where it is not there.
@@ -97,12 +109,10 @@ class Source:
         run, name = run_id(member.run), probe_id(probe)
         return self.layout.probe(run, seed, name), f"{run} ({name})"
 
-    def _probe(self, member: Member, seed: int, probe: Probe | Tokens, reader: Callable[[Path], T]) -> T | None:
-        path, name = self._place(member, seed, probe)
-        record = self.layout.run(run_id(member.run), seed) / "run.json"
-        if path.exists() and record.exists():
-            check_weights(path, read_json(record)["files"])
-        return self._read(path, name, seed, reader)
+    def artifact(self, name: str) -> Artifact | None:
+        """An artifact of the plan by its id; None where it is not asked for now, as a variant may not be."""
+        path = self.layout.root / "specs" / "artifacts" / f"{name}.json"
+        return self._read(path, name, 0, lambda file: read_artifact(file.parents[1], name)) if path.exists() else None
 
     def row(
         self,

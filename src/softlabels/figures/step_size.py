@@ -22,6 +22,7 @@ from softlabels.figures.style import BLUE, GREEN, ORANGE, PURPLE, TWO_COLUMNS, n
 from softlabels.grid.identity import run_id
 from softlabels.grid.plan import Artifact
 
+ACCURACY_TICKS = (10, 50, 80, 90, 95, 97, 98, 99, 99.5, 100)
 LOOKS: tuple[dict[str, Any], ...] = (
     {"color": BLUE, "marker": "o"},
     {"color": ORANGE, "marker": "s"},
@@ -129,6 +130,7 @@ def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figur
         bottom.set_xticks(temperatures, [f"{t:g}" for t in temperatures])
         bottom.xaxis.set_minor_locator(NullLocator())
         bottom.set_xlabel("distillation temperature T")
+    _spread_axes(panels[0, 0], panels[1, 0], students)
     scored = "validation" if (students["scored"] == "val").any() else "test"
     panels[0, 0].set_ylabel(f"{scored} top-1\naccuracy (%)")
     panels[1, 0].set_ylabel("smoothed − hard\n(points, paired)")
@@ -140,6 +142,22 @@ def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figur
         first = sorted(entries, key=lambda label: not isinstance(entries[label], ErrorbarContainer))
         part.legend([entries[label] for label in first], first, loc="outside lower center", ncols=2)
     return figure
+
+
+def _spread_axes(top: Axes, bottom: Axes, students: pd.DataFrame) -> None:
+    """A student at chance and differences of half a point on one axis: by the logarithm of the error (plus half a
+    point), and linear within one point only."""
+    top.set_yscale("function", functions=(lambda y: -np.log(100.5 - np.minimum(y, 100)), lambda y: 100.5 - np.exp(-y)))
+    shown = students[students["quantity"] == "accuracy"]
+    if len(shown):
+        low, high = shown["low"].min(), shown["high"].max()
+        margin = ((100.5 - low) / (100.5 - high)) ** 0.08
+        top.set_ylim(100.5 - (100.5 - low) * margin, min(100.0, 100.5 - (100.5 - high) / margin))
+        bottom_tick, top_tick = top.get_ylim()
+        top.set_yticks([tick for tick in ACCURACY_TICKS if bottom_tick <= tick <= top_tick])
+    top.yaxis.set_minor_locator(NullLocator())
+    bottom.set_yscale("symlog", linthresh=1)
+    bottom.yaxis.set_major_formatter("{x:g}")
 
 
 def _draw_lines(axes: Axes, cells: pd.DataFrame) -> None:
@@ -165,7 +183,8 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
     counts = [cell["n"] for cell in students.values()]
     said = [
         "Top: mean, bars: min to max. Bottom: mean difference, bars: 95 % interval by Student's t (from three seeds "
-        f"on). {seeds_label(counts)}; last checkpoint; a pair has one seed, as have its teachers. Norm matched: the "
+        "on). Axes: error on a logarithmic scale; differences beyond one point too. "
+        f"{seeds_label(counts)}; last checkpoint; a pair has one seed, as have its teachers. Norm matched: the "
         "gradient with respect to a batch's logits is scaled to the norm that it would have at T = 1 (C-STEP)."
     ]
     teachers = plotted[plotted["role"] == "teacher"].to_dict("records")

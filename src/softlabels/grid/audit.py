@@ -121,7 +121,7 @@ def _summary(
         "cache_bytes": costs.cache_bytes(plan, trainings),
         "device_hours": _rounded([*(hours[name][0] for name, _ in sorted(trainings)), _caching_hours(plan, trainings)]),
         "hours_missing": _rounded([*(hours[name][0] for name, _ in sorted(missing)), _caching_hours(plan, missing)]),
-        "hours_source": sources.pop() if len(sources) == 1 else "mixed" if sources else "unknown",
+        "hours_source": sources.pop() if len(sources) == 1 else "mixed" if sources else "no runs",
     }
 
 

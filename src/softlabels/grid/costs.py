@@ -9,7 +9,7 @@ from softlabels.errors import SpecError
 from softlabels.grid import corpora, datasets, transformers, zoo
 from softlabels.grid.identity import CacheNeed, caches_of, needed_cache
 from softlabels.grid.plan import Plan
-from softlabels.grid.probes import AnyProbe, Probe, Translations
+from softlabels.grid.probes import AnyProbe, PictureProbe, Tokens, Translations
 from softlabels.grid.spec import (
     DatasetSpec,
     Distill,
@@ -38,9 +38,7 @@ BODY_PARAMETERS = {
 
 def _shape(run: RunSpec) -> tuple[int, int, int]:
     """(C, H, W) of the pictures that the network of a run sees."""
-    channels, height, width = datasets.info(run.dataset).shape
-    crop = run.recipe.augment.crop
-    return (channels, height, width) if crop is None else (channels, crop, crop)
+    return run.recipe.augment.view_shape(datasets.info(run.dataset).shape)
 
 
 def forward_flops(run: Run, model: ModelSpec | None = None) -> float | None:
@@ -77,13 +75,19 @@ def split_sizes(dataset: DatasetSpec | CorpusSpec) -> dict[str, int | None]:
 
 
 def split_bytes(dataset: DatasetSpec | CorpusSpec) -> dict[str, int]:
-    """Bytes of each split in memory: pictures (uint8), or both sides of a text (int32); 0 where nothing is declared."""
+    """Bytes of each split as it is prepared: pictures (uint8, or original files), or both sides of a text (int32); 0
+    where nothing is declared."""
     if isinstance(dataset, CorpusSpec):
         each = 8
     else:
-        channels, height, width = datasets.info(dataset).shape
-        each = channels * height * width
+        declared = datasets.info(dataset)
+        each = declared.file_bytes or math.prod(declared.shape)
     return {split: (rows or 0) * each for split, rows in split_sizes(dataset).items()}
+
+
+def decodes(dataset: DatasetSpec | CorpusSpec) -> bool:
+    """Whether pictures are decoded from their files whenever a network sees them."""
+    return isinstance(dataset, DatasetSpec) and dataset.keeps_files
 
 
 def training_steps(run: Run) -> int | None:
@@ -146,9 +150,9 @@ def probe_rows(run: Run, probe: AnyProbe) -> int:
     """Pictures (M · V) or tokens that a probe shows to one checkpoint, at most; 0 where the split's size is unknown."""
     rows = split_sizes(run.dataset)[probe.split] or 0
     if isinstance(run, TranslationSpec):
-        assert not isinstance(probe, Probe)
+        assert isinstance(probe, Translations | Tokens)
         return rows if probe.sentences is None else min(rows or 10**9, 30 * probe.sentences)
-    assert isinstance(probe, Probe)
+    assert isinstance(probe, PictureProbe)
     num_classes = datasets.info(run.dataset).num_classes
     chosen = num_classes if probe.classes is None else len(probe.classes)
     count = -(-rows * chosen // num_classes) if probe.per_class is None else chosen * probe.per_class
@@ -163,11 +167,19 @@ def probe_checkpoints(run: Run, probe: AnyProbe) -> int:
 
 
 def probe_flops(run: Run, probe: AnyProbe) -> float | None:
-    """Operations of one probe of one seed: a pass for the logits and, where asked, one more for the features; of
-    translating, a pass for each hypothesis of the beam."""
-    passes = probe.beam if isinstance(probe, Translations) else 2 if probe.what == "features" else 1
+    """Operations of one probe of one seed."""
     forward = forward_flops(run)
-    return forward and forward * passes * probe_rows(run, probe) * probe_checkpoints(run, probe)
+    return forward and forward * probe.passes * probe_rows(run, probe) * probe_checkpoints(run, probe)
+
+
+def seen(run: Run, makes: CacheNeed | AnyProbe | None) -> int:
+    """Pictures, or target tokens, that a network sees for a training (None), a cache or a probe; 0 where unknown."""
+    if makes is None:
+        return (training_steps(run) or 0) * examples_per_step(run)
+    if isinstance(makes, CacheNeed):
+        return makes.views * makes.rows
+    passes = makes.passes if isinstance(makes, PictureProbe) else 1
+    return passes * probe_rows(run, makes) * probe_checkpoints(run, makes)
 
 
 def needed_caches(plan: Plan) -> dict[str, tuple[CacheNeed, tuple[int, ...]]]:

@@ -33,7 +33,7 @@ class DatasetInfo:
     """Raised by hand when the prepared arrays change although the files do not."""
     num_classes: int
     shape: tuple[int, int, int]
-    """(C, H, W) of the prepared images."""
+    """(C, H, W) of the prepared images; (3, 0, 0) of original files, whose views have the side of the recipe."""
     train_size: int | None
     """Training images before the holdout."""
     test_size: int | None
@@ -44,6 +44,8 @@ class DatasetInfo:
     """Per channel on the [0, 1] scale over the training images; None: measured when prepared."""
     std: tuple[float, ...] | None = None
     class_names: tuple[str, ...] | None = None
+    file_bytes: int | None = None
+    """Average bytes of an original file, for the audit; None: pictures are kept as arrays."""
     note: str = ""
 
 
@@ -190,17 +192,39 @@ DATASETS: dict[str, DatasetInfo] = {
         note="fine labels",
     ),
     "imagenet": DatasetInfo(
-        version=1,
+        version=2,
         num_classes=1000,
-        shape=(3, 299, 299),
+        shape=(3, 0, 0),
         train_size=1_281_167,
         test_size=50_000,
         holdout=50_000,
         mean=(0.485, 0.456, 0.406),
         std=(0.229, 0.224, 0.225),
+        file_bytes=115_000,
         note="ILSVRC 2012 as image folders train/<wnid>/ and val/<wnid>/; the official val is our test split",
     ),
+    "cub200_2011": DatasetInfo(
+        version=1,
+        num_classes=200,
+        shape=(3, 0, 0),
+        train_size=5994,
+        test_size=5794,
+        holdout=0.1,
+        files=(
+            RemoteFile(
+                "CUB_200_2011.tgz",
+                "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
+                "0c685df5597a8b24909f6a7c9db6d11e008733779a671760afef78feb49bf081",
+                1_150_585_339,
+                (),
+            ),
+        ),
+        file_bytes=97_000,
+        note="Caltech-UCSD Birds 200 (2011) with its official test split",
+    ),
 }
+
+FOLDER_FILE_BYTES = 100_000  # of a picture in a folder of your own, assumed
 
 
 def info(spec: DatasetSpec) -> DatasetInfo:
@@ -211,14 +235,15 @@ def info(spec: DatasetSpec) -> DatasetInfo:
     """
     if spec.name == "folder":
         assert spec.num_classes is not None  # checked by DatasetSpec
-        assert spec.image_size is not None
+        side = spec.image_size or 0
         return DatasetInfo(
             version=1,
             num_classes=spec.num_classes,
-            shape=(3, spec.image_size, spec.image_size),
+            shape=(3, side, side),
             train_size=None,
             test_size=None,
             holdout=0.1,
+            file_bytes=FOLDER_FILE_BYTES if spec.keeps_files else None,
             note="image folder of your own",
         )
     if spec.name not in DATASETS:
@@ -248,8 +273,8 @@ def sizes(spec: DatasetSpec) -> dict[str, int | None]:
         SpecError: unknown name, or a holdout or `train_limit` larger than the training set.
     """
     declared = info(spec)
-    if spec.split == "last" and not declared.files and declared.class_names is None:
-        raise SpecError("dataset.split: last takes whole classes from an image folder, which is sorted by class")
+    if spec.split == "last" and (declared.file_bytes or (not declared.files and declared.class_names is None)):
+        raise SpecError("dataset.split: last takes whole classes from pictures that are sorted by class")
     train, val = spec.train_size, None
     if declared.train_size is not None:
         holdout = declared.holdout if spec.holdout is None else spec.holdout

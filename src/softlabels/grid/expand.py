@@ -60,9 +60,10 @@ def load_plan(config: Mapping[str, Any], root: Path) -> Plan:
 
     # All of them, whatever is asked for: a scale that names what no grid has would replace nothing, in silence.
     papers = {}
-    for path in sorted((root / "workflow" / "grids").glob("*.yaml")):
-        content = read_yaml(path)
-        validate(content, "grid", schemas, _relative(path, root))
+    for path in sorted((root / "workflow" / "grids").iterdir()):
+        if not path.is_dir() and path.suffix != ".yaml":
+            continue
+        content = read_grid(path, schemas, root)
         papers[path.stem] = Grid(content, f"{_relative(path, root)}:", scale, _relative(scale_file, root))
     _check_names(scale, f"{_relative(scale_file, root)}:", [grid.grid for grid in papers.values()])
     grids = []
@@ -127,6 +128,29 @@ def _warnings(runs: Mapping[str, Run]) -> Iterator[str]:
             f"mass teaches little ({flat[0]}{', …' if len(flat) > 1 else ''}); use cache: features unless that is the "
             "question"
         )
+
+
+def read_grid(path: Path, schemas: Path, root: Path) -> dict[str, Any]:
+    """A paper's grid: one file, or a folder of files that say together what one file would.
+
+    Raises:
+        SpecError: a file that is no grid, or two files of a folder that declare the same name or different papers.
+    """
+    grid: dict[str, Any] = {}
+    for file in sorted(path.glob("*.yaml")) if path.is_dir() else [path]:
+        content, where = read_yaml(file), _relative(file, root)
+        validate(content, "grid", schemas, where)
+        if content["paper"] != grid.setdefault("paper", content["paper"]):
+            raise SpecError(f"{where}: paper: the files of one folder are of one paper, {grid['paper']}")
+        for section, names in content.items():
+            if section == "paper":
+                continue
+            if twice := set(names) & set(grid.setdefault(section, {})):
+                raise SpecError(f"{where}: {section}.{min(twice)}: another file of the folder declares it too")
+            grid[section] |= names
+    if not grid:
+        raise SpecError(f"{_relative(path, root)} holds no grid; put a .yaml file there, or remove it")
+    return grid
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -12,11 +12,10 @@ from typing import Any
 
 from softlabels.errors import SpecError
 from softlabels.grid import corpora, datasets, fit, transformers, zoo
-from softlabels.grid.files import probe_from
+from softlabels.grid.asking import probes_from
 from softlabels.grid.initial import TorchvisionWeights, UserWeights
 from softlabels.grid.parse import freeze, from_dict, key, require_known, run_from
 from softlabels.grid.plan import Artifact, Member
-from softlabels.grid.probes import AnyProbe, Probe
 from softlabels.grid.recipe import NO_TRAINING, Recipe
 from softlabels.grid.spec import (
     DatasetSpec,
@@ -216,10 +215,11 @@ class Grid:
         source, place = self._known("weights", name, key(where, "weights")), key(self.where, f"weights.{name}")
         if name in self.substitute.get("weights", {}):
             source, place = self.substitute["weights"][name], key(self.scale_where, f"substitute.weights.{name}")
-            begun = "trained from scratch" if source is None else f"begun with {' '.join(map(str, source.values()))}"
-            changes.append(f"{begun} in place of {name}")
+            changes.append(f"{_beginning(source)} in place of {name}")
         if source is None:
             return None
+        if "family" in source:
+            return self._initial({**source, **named}, place, changes)
         run = from_dict(UserWeights if "weights" in source else TorchvisionWeights, source, place)
         return from_dict(Initial, {"run": run, **named}, where)
 
@@ -261,12 +261,14 @@ class Grid:
         scaled = (self.scale.get("artifacts") or {}).get(f"{self.paper}.{name}", {})
         for family in declared["families"]:
             self._known("families", family, key(where, "families"))
+        if not declared["families"] and (unused := {"seeds", "probes"} & set(scaled)):
+            raise SpecError(f"{scale_where}.{min(unused)} has no effect: the artifact has no families")
         for given, place in ((declared, where), (scaled, scale_where)):
             for section in ("seeds", "probes"):
                 for family in given[section] if isinstance(given.get(section), Mapping) else ():
                     require_known(family, declared["families"], key(place, section), "the families of the artifact")
-        published_seeds, scale_seeds = declared["seeds"], scaled.get("seeds", self.scale.get("seeds"))
-        chosen = next(s for s in (seeds, scale_seeds, published_seeds) if s is not None)
+        published_seeds, scale_seeds = declared.get("seeds"), scaled.get("seeds", self.scale.get("seeds"))
+        chosen = next((s for s in (seeds, scale_seeds, published_seeds) if s is not None), None)
         members: list[Member] = []
         changes: list[str] = []
         thinned: list[str] = []
@@ -288,6 +290,8 @@ class Grid:
         thinned += [f"{section} of this scale" for section in ("probes", "options") if scaled.get(section)]
         if "compare_with" in options:
             self._known("artifacts", options["compare_with"], key(where, "options.compare_with"))
+        for other in options.get("artifacts", ()):
+            self._known("artifacts", other, key(where, "options.artifacts"))
         return Artifact(
             id=f"{self.paper}.{name}",
             title=declared["title"],
@@ -298,9 +302,9 @@ class Grid:
                 (family, probe)
                 for family, found in probes.items()
                 for content in (found if isinstance(found, list) else [found])
-                for probe in _probes(
+                for probe in probes_from(
                     content,
-                    [m for m in members if m.family == family],
+                    [m.run for m in members if m.family == family],
                     key(scale_where if family in scaled.get("probes", {}) else where, f"probes.{family}"),
                 )
             ),
@@ -310,32 +314,14 @@ class Grid:
         )
 
 
-def _probes(content: Mapping[str, Any], members: list[Member], where: str) -> list[AnyProbe]:
-    """A probe for each combination of the values that are given as a list where a probe takes one."""
-    several = [name for name in ("temperature", "checkpoint") if isinstance(content.get(name), list)]
-    return [
-        _probe({**content, **dict(zip(several, values, strict=True))}, members, where)
-        for values in itertools.product(*(content[name] for name in several))
-    ]
-
-
-def _probe(content: Mapping[str, Any], members: list[Member], where: str) -> AnyProbe:
-    probe = probe_from(content, where)
-    for run in (member.run for member in members):
-        if isinstance(run, TranslationSpec) == isinstance(probe, Probe):
-            told = "translations or tokens" if isinstance(run, TranslationSpec) else "logits or features"
-            raise SpecError(f"{where}.what: of a {run.task} network one asks {told}")
-        if isinstance(run, RunSpec) and isinstance(probe, Probe):
-            _check_probe(probe, run, where)
-    return probe
-
-
-def _check_probe(probe: Probe, run: RunSpec, where: str) -> None:
-    num_classes = datasets.info(run.dataset).num_classes
-    if probe.classes and max(probe.classes) >= num_classes:
-        raise SpecError(f"{where}.classes: {run.dataset.name} has classes 0 to {num_classes - 1} only")
-    if probe.checkpoints == "milestones" and not (run.recipe.milestones or run.recipe.milestone_every):
-        raise SpecError(f"{where}.checkpoints: the recipe of the family keeps no milestones")
+def _beginning(weights: Mapping[str, Any] | None) -> str:
+    """What a scale lets runs begin with, in words."""
+    if weights is None:
+        return "trained from scratch"
+    kinds = ("family", "torchvision", "weights")
+    name = next(weights[kind] for kind in kinds if kind in weights)
+    chosen = ", ".join(f"{k}={v}" for k, v in weights.items() if k not in (*kinds, "sha256"))
+    return f"begun with {name}" + (f" ({chosen})" if chosen else "")
 
 
 def _located(check: Callable[..., Any], where: str) -> Callable[..., Any]:
@@ -358,15 +344,16 @@ def _require_fit(run: Run) -> None:
         return
     fit.require_initial_fits(run)
     fit.require_features_fit(run)
-    side = min(datasets.info(run.dataset).shape[1:])
+    shape = datasets.info(run.dataset).shape
     crop, least = run.recipe.augment.crop, getattr(zoo.MODELS.get(run.model.name), "min_side", 1)
-    if crop is not None and crop > side:
-        raise SpecError(f"recipe.augment.crop: {crop} is larger than the pictures of {side} pixels")
+    if crop is not None and crop > min(shape[1:]):
+        raise SpecError(f"recipe.augment.crop: {crop} is larger than the pictures of {min(shape[1:])} pixels")
+    side = min(run.recipe.augment.view_shape(shape)[1:])
     for what, network in (("recipe", run.recipe), ("teacher", getattr(teacher_of(run), "run", None))):
-        if getattr(network, "normalise", None) == "imagenet" and datasets.info(run.dataset).shape[0] != 3:
+        if getattr(network, "normalise", None) == "imagenet" and shape[0] != 3:
             raise SpecError(f"{what}.normalise: imagenet is of pictures in colour; {run.dataset.name}'s are not")
-    if (crop or side) < least:
-        raise SpecError(f"model.name: {run.model.name} needs pictures of at least {least} pixels, not {crop or side}")
+    if side < least:
+        raise SpecError(f"model.name: {run.model.name} needs pictures of at least {least} pixels, not {side}")
     rows = datasets.sizes(run.dataset)["train"]
     if rows is not None or run.recipe.steps is not None:
         steps = run.recipe.num_steps(rows or 1)

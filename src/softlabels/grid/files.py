@@ -15,7 +15,7 @@ from softlabels.files import canonical_json, read_json, write_json
 from softlabels.grid.identity import caches_of, probe_id, read_spec, run_id, write_spec_files
 from softlabels.grid.parse import freeze, from_dict
 from softlabels.grid.plan import Artifact, Member, Plan
-from softlabels.grid.probes import AnyProbe, Probe, Tokens, Translations
+from softlabels.grid.probes import KINDS, AnyProbe, Probe
 from softlabels.grid.spec import to_dict
 
 
@@ -73,12 +73,7 @@ def read_probe_spec(directory: Path, name: str) -> AnyProbe:
 
 def probe_from(content: Mapping[str, Any], where: str) -> AnyProbe:
     """A probe of the kind that its `what` says (raises as `from_dict`)."""
-    match content.get("what"):
-        case "translations":
-            return from_dict(Translations, content, where)
-        case "tokens":
-            return from_dict(Tokens, content, where)
-    return from_dict(Probe, content, where)
+    return from_dict(KINDS.get(str(content.get("what")), Probe), content, where)
 
 
 def read_artifact(directory: Path, name: str) -> Artifact:

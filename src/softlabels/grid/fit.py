@@ -52,6 +52,4 @@ def require_features_fit(run: RunSpec) -> None:
 
 def _seen(run: RunSpec) -> tuple[int, int, int]:
     """(C, H, W) of the pictures that the network of a run sees."""
-    channels, height, width = datasets.info(run.dataset).shape
-    crop = run.recipe.augment.crop
-    return (channels, height, width) if crop is None else (channels, crop, crop)
+    return run.recipe.augment.view_shape(datasets.info(run.dataset).shape)

@@ -91,6 +91,8 @@ class Jobs:
     """SLURM shards that a small run takes instead of a whole GPU; None: the site has none."""
     stage: str | None = None
     """Node-local folder to which jobs copy what they read; may hold $VARIABLES. None: they read it where it is."""
+    workers: int = 4
+    """Processes beside a job that decode pictures kept as files; 0: the job does it itself."""
     sbatch: str | None = None
     """Further options of sbatch."""
 

@@ -98,11 +98,15 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Augment:
-    """Random picture changes, in this order: pad and crop or shift, flip, brightness, contrast.
+    """Random picture changes, the same for teacher and student.
 
-    `pad`: zero padding before a random crop back to size; `crop`: random crop to this side
-    (evaluation: centre crop); `shift`: whole-pixel shifts in ±shift, zero fill (the same operation as
-    `pad`, kept apart because the papers name it so).
+    Of pictures kept as arrays, in this order: pad and crop or shift, flip, brightness, contrast. `pad`: zero padding
+    before a random crop back to size; `crop`: random crop to this side (evaluation: centre crop); `shift`: whole-pixel
+    shifts in ±shift, zero fill (the same operation as `pad`, kept apart because the papers name it so).
+
+    Of pictures kept as files, where `side` is needed: crop to `side`, flip, rotate, grayscale, jitter, each as
+    torchvision's transform of that name does it on a decoded picture. Without `scale` the crop is the one of
+    evaluation: the shorter side to `eval_resize`, then the centre.
     """
 
     pad: int = 0
@@ -112,6 +116,21 @@ class Augment:
     brightness: float = 0.0
     """Maximal change on the 0–255 scale."""
     contrast: tuple[float, float] | None = None
+    side: int | None = None
+    """Of the views of pictures kept as files."""
+    scale: tuple[float, float] | None = None
+    """RandomResizedCrop: range of the crop's share of the area."""
+    ratio: tuple[float, float] | None = None
+    """RandomResizedCrop: range of the crop's width by height; None: 3/4 to 4/3."""
+    rotate: float = 0.0
+    """RandomRotation: at most so many degrees either way, bilinear, black corners."""
+    jitter_brightness: float = 0.0
+    """ColorJitter: the factor lies in [max(0, 1 − x), 1 + x]; it and that of the contrast come in random order."""
+    jitter_contrast: float = 0.0
+    grayscale: float = 0.0
+    """RandomGrayscale: its probability."""
+    eval_resize: int | None = None
+    """The shorter side at evaluation, before the centre crop; None: `side`."""
 
     def __post_init__(self) -> None:
         require(min(self.pad, self.shift) >= 0, "augment.pad and augment.shift must be ≥ 0")
@@ -119,11 +138,54 @@ class Augment:
         require(self.crop is None or self.crop > 0, "augment.crop must be > 0")
         require(self.brightness >= 0, "augment.brightness must be ≥ 0")
         require(self.contrast is None or self.contrast[0] <= self.contrast[1], "augment.contrast is [low, high]")
+        self._check_files()
+
+    def _check_files(self) -> None:
+        default = Augment.__dataclass_fields__
+        for name in OF_FILES if self.side is None else OF_ARRAYS:
+            reason = (
+                "has an effect only on pictures kept as files, which need augment.side"
+                if self.side is None
+                else "has no effect on pictures kept as files (augment.side)"
+            )
+            require(getattr(self, name) == default[name].default, f"augment.{name} {reason}")
+        if self.side is None:
+            return
+        require(self.side > 0, f"augment.side must be > 0, not {self.side}")
+        if self.scale is not None:
+            require(0 < self.scale[0] <= self.scale[1] <= 1, "augment.scale is [low, high] in (0, 1]")
+        if self.ratio is not None:
+            require(self.scale is not None, "augment.ratio has no effect without augment.scale")
+            require(0 < self.ratio[0] <= self.ratio[1], "augment.ratio is [low, high], both > 0")
+        require(0 <= self.rotate <= 180, f"augment.rotate must lie in [0, 180], not {self.rotate}")
+        require(self.jitter_brightness >= 0, "augment.jitter_brightness must be ≥ 0")
+        require(self.jitter_contrast >= 0, "augment.jitter_contrast must be ≥ 0")
+        require(0 <= self.grayscale <= 1, f"augment.grayscale is a probability, not {self.grayscale}")
+        require(
+            self.eval_resize is None or self.eval_resize >= self.side,
+            f"augment.eval_resize: the centre of {self.side} pixels cannot be cut from {self.eval_resize}",
+        )
+        # The same views are the same augmentation.
+        if self.ratio == RATIO:
+            object.__setattr__(self, "ratio", None)
+        if self.eval_resize == self.side:
+            object.__setattr__(self, "eval_resize", None)
 
     @property
     def random(self) -> bool:
         """Whether two views of a picture can differ."""
-        return self != Augment()
+        return self != Augment(side=self.side, eval_resize=self.eval_resize)
+
+    def view_shape(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """(C, h, w) of the views of pictures (C, H, W): what a network is built for."""
+        channels, height, width = shape
+        side = self.side or self.crop
+        return channels, side or height, side or width
+
+
+RATIO = (3 / 4, 4 / 3)  # torchvision's default
+OF_ARRAYS = ("pad", "crop", "shift", "brightness", "contrast")
+OF_FILES = ("scale", "ratio", "rotate", "jitter_brightness", "jitter_contrast", "grayscale", "eval_resize")
 
 
 @dataclass(frozen=True)

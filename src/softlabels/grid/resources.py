@@ -22,7 +22,7 @@ from softlabels.grid import corpora, costs, datasets, transformers
 from softlabels.grid.identity import BYTES_PER_LOGIT, CacheNeed, caches_of, run_id
 from softlabels.grid.packs import Member, Pack
 from softlabels.grid.plan import Plan
-from softlabels.grid.probes import AnyProbe, Probe, Tokens, Translations
+from softlabels.grid.probes import AnyProbe, PictureProbe, Translations
 from softlabels.grid.spec import ModelSpec, Run, RunSpec, TranslationSpec, UserLogits
 from softlabels.layout import Layout
 
@@ -40,6 +40,8 @@ LOGIT_COPIES = 6  # of a batch of tokens by V types
 ASKED_TOKENS = 4000  # of a batch outside training (translation/network.py)
 UNKNOWN_PARAMETERS = 100_000_000  # of an import path
 FEATURES = 2048  # d of penultimate layers, at most
+DECODED_PER_SECOND = 150  # pictures of 500×375 pixels, by one process
+WORKER_MB = 300  # of a process that decodes
 FLOPS_PER_ACTIVATION = 100.0  # of convolutions, at least: how many activations training keeps on a CPU
 SMALL_BATCH_FLOPS = 1.5e11  # one forward pass of a batch; below it (CIFAR, MNIST) a network leaves much of a GPU idle
 
@@ -143,15 +145,20 @@ class Estimator:
         small = self.jobs.device != "cpu" and all(_is_small(member) for member in pack.members)
         return (self.jobs.gpu_share or 0) if small else 0
 
+    def workers(self, pack: Pack) -> int:
+        """Processes that decode pictures beside a job; 0 where pictures are no files."""
+        return self.jobs.workers if any(costs.decodes(member.run.dataset) for member in pack.members) else 0
+
     def _estimate(self, pack: Pack) -> Resources:
         left = [member for member in pack.members if not self._is_done(member)]
         minutes = STARTUP_MINUTES + TIME_MARGIN * sum(self._minutes(member) for member in left)
         base = BASE_MB["cpu" if self.jobs.device == "cpu" else "gpu"]
+        largest = max((self._mem_mb(m, base) for m in left), default=base)
         return Resources(
             gpu=self.gpu(pack),
             shards=self.shards(pack),
-            cpus=CPUS,
-            mem_mb=SNAKEMAKE_MB + math.ceil(max((self._mem_mb(m, base) for m in left), default=base)),
+            cpus=CPUS + self.workers(pack),
+            mem_mb=SNAKEMAKE_MB + WORKER_MB * self.workers(pack) + math.ceil(largest),
             disk_mb=100 + math.ceil((self._written(left) + self._staged(left)) / 1e6),
             minutes=min(math.ceil(minutes), self.jobs.max_minutes),
         )
@@ -161,22 +168,30 @@ class Estimator:
         match member.makes:
             case CacheNeed():
                 return member.output.exists()
-            case Probe() | Tokens() | Translations():
-                return False
-        return member.seed in self.recorded.of(run_id(member.run))
+            case None:
+                return member.seed in self.recorded.of(run_id(member.run))
+        return False
 
     def _minutes(self, member: Member) -> float:
         if member.makes is None:
             hours, source = self.recorded.hours(run_id(member.run))
-            return self.jobs.max_minutes if source == "unknown" else 60 * hours
-        flops = member.flops
-        return self.jobs.max_minutes if flops is None else flops / self.plan.rate(member.run) / 60
+            if source == "benchmark":
+                return 60 * hours
+            minutes = self.jobs.max_minutes if source == "unknown" else 60 * hours
+        else:
+            flops = member.flops
+            minutes = self.jobs.max_minutes if flops is None else flops / self.plan.rate(member.run) / 60
+        if not costs.decodes(member.run.dataset):
+            return minutes
+        rate = DECODED_PER_SECOND * max(1, self.jobs.workers)
+        return max(minutes, costs.seen(member.run, member.makes) / rate / 60)
 
     def _mem_mb(self, member: Member, base: int) -> float:
         """Of the command alone: the recorded peak, else arrays, weights and what is computed with them."""
         run, makes = member.run, member.makes
         data = costs.split_bytes(run.dataset)
-        resident = sum(size for size in data.values() if size <= RESIDENT_BYTES)
+        files = costs.decodes(run.dataset)
+        resident = 0 if files else sum(size for size in data.values() if size <= RESIDENT_BYTES)
         mapped = sum(data.values()) - resident + sum(need.bytes for need in caches_of(run))
         # A recorded peak counts every mapped page that was in memory, which the system would have given back.
         if makes is None and mapped <= RESIDENT_BYTES and (peaks := self.recorded.measured(run_id(run), "peak_mb")):
@@ -188,9 +203,6 @@ class Estimator:
                 working = 2 * max(SHARD_BYTES, view) + 8 * (view // BYTES_PER_LOGIT)
                 if isinstance(run, TranslationSpec):
                     working = 2 * SHARD_BYTES + _batch_bytes(run, ASKED_TOKENS)
-            case Probe() | Tokens() | Translations():
-                working = 2 * _probe_bytes(run, makes)
-                working += _batch_bytes(run, ASKED_TOKENS) if isinstance(run, TranslationSpec) else 0
             case None:
                 working = (COPIES - 1) * _weight_bytes(run, run.model)
                 if isinstance(run, TranslationSpec):
@@ -198,6 +210,9 @@ class Estimator:
                 elif self.jobs.device == "cpu":
                     batch = run.recipe.micro_batch or run.recipe.batch_size
                     working += math.ceil(4 * batch * (costs.forward_flops(run) or 0.0) / FLOPS_PER_ACTIVATION)
+            case _:
+                working = 2 * _probe_bytes(run, makes)
+                working += _batch_bytes(run, ASKED_TOKENS) if isinstance(run, TranslationSpec) else 0
         return base + (resident + weights + working) / 1e6
 
     def _written(self, members: list[Member]) -> int:
@@ -207,14 +222,14 @@ class Estimator:
             match makes:
                 case CacheNeed():
                     written += makes.bytes
-                case Probe() | Tokens() | Translations():
-                    written += _probe_bytes(run, makes)
                 case None:
                     weights, kept = _weight_bytes(run, run.model), 2
                     if isinstance(run, RunSpec):
                         kept += len(run.recipe.all_milestones(datasets.sizes(run.dataset)["train"] or 1))
                     written += _prediction_bytes(run) + weights * kept
                     checkpoint = max(checkpoint, CHECKPOINT_COPIES[run.task] * weights)
+                case _:
+                    written += _probe_bytes(run, makes)
         return written + checkpoint
 
     def _staged(self, members: list[Member]) -> int:
@@ -269,13 +284,13 @@ def _batch_bytes(run: TranslationSpec, tokens: int) -> int:
 
 
 def _probe_bytes(run: Run, probe: AnyProbe) -> int:
-    """Of one probe's file: logits, and features, in fp32 at every checkpoint; of translations the text."""
+    """Of one probe's file: of tokens the activations in fp32, of translations the text."""
+    rows = costs.probe_rows(run, probe) * costs.probe_checkpoints(run, probe)
     if isinstance(probe, Translations):
-        return 24 * costs.probe_rows(run, probe)
+        return 24 * rows
     if isinstance(run, TranslationSpec):
-        columns = transformers.options(run.model)["dim"]
-    else:
-        assert isinstance(probe, Probe)
-        columns = datasets.info(run.dataset).num_classes + (FEATURES if probe.what == "features" else 0)
-    size: int = 4 * columns * costs.probe_rows(run, probe) * costs.probe_checkpoints(run, probe)
-    return size
+        width: int = transformers.options(run.model)["dim"]
+        return 4 * width * rows
+    assert isinstance(probe, PictureProbe)
+    declared = datasets.info(run.dataset)
+    return probe.file_bytes(rows, declared.num_classes, FEATURES, math.prod(declared.shape))

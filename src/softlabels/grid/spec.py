@@ -41,9 +41,13 @@ class DatasetSpec:
     num_classes: int | None = None
     """Image folder only."""
     image_size: int | None = None
-    """Image folder only: shorter side resized to this, centre-cropped square."""
+    """Image folder kept as arrays only: shorter side resized to this, centre-cropped square."""
     train_size: int | None = None
     """Image folder only: declared number of training images, for the audit."""
+    keep: Literal["arrays", "files"] = "arrays"
+    """Image folder only: small pictures as arrays of one size, or the files, decoded whenever they are seen."""
+    undecodable: Literal["refuse", "skip"] = "refuse"
+    """Image folder kept as files only: pictures that do not decode are an error, or left out and listed."""
 
     def __post_init__(self) -> None:
         if self.holdout is not None:
@@ -58,10 +62,25 @@ class DatasetSpec:
         folder_only = ("path", "sha256", "num_classes", "image_size", "train_size")
         given = [name for name in folder_only if getattr(self, name) is not None]
         if self.name == "folder":
-            for name in ("path", "num_classes", "image_size"):
+            for name in ("path", "num_classes"):
                 require(name in given, f"dataset.{name} is needed for an image folder")
+            require(
+                (self.image_size is None) == self.keeps_files,
+                "dataset.image_size belongs to an image folder with keep: arrays, which needs it; "
+                "with keep: files the recipe says augment.side",
+            )
+            require(self.keeps_files or self.undecodable == "refuse", "dataset.undecodable: skip needs keep: files")
         else:
+            given += ["keep"] * (self.keep != "arrays") + ["undecodable"] * (self.undecodable != "refuse")
             require(not given, f"dataset.{', '.join(given)}: has an effect only with name: folder")
+
+    @property
+    def keeps_files(self) -> bool:
+        """Whether pictures stay in their original files, of any size, until they are seen."""
+        return self.keep == "files" or self.name in KEPT_AS_FILES
+
+
+KEPT_AS_FILES = ("imagenet", "cub200_2011")
 
 
 @dataclass(frozen=True)
@@ -148,7 +167,7 @@ class Parent:
             regular = recipe.milestone_every is not None and step % recipe.milestone_every == 0
             require(
                 regular or step in recipe.milestones,
-                f"{self.role}.checkpoint: the {self.role} keeps no weights at step {step}; "
+                f"{self.role}.checkpoint: that run keeps no weights at step {step}; "
                 "add it to the milestones of its recipe",
             )
 
@@ -323,6 +342,14 @@ class RunSpec:
     def __post_init__(self) -> None:
         _settle(self, "dense", ("dense", "online"))
         _settle_initial(self)
+        require(
+            self.dataset.keeps_files or self.recipe.augment.side is None,
+            f"recipe.augment.side has an effect only on pictures kept as files, and {self.dataset.name}'s are arrays",
+        )
+        require(
+            not self.dataset.keeps_files or self.recipe.augment.side is not None,
+            f"recipe.augment.side is needed: {self.dataset.name} keeps its pictures as files of any size",
+        )
         teacher = teacher_of(self)
         require(teacher is None or not isinstance(teacher.run, TranslationSpec), "a translation run teaches no images")
         if teacher is not None and isinstance(teacher.run, RunSpec):
@@ -330,10 +357,12 @@ class RunSpec:
                 teacher.run.dataset == self.dataset,
                 "teacher and student must be trained on the same data set and split",
             )
-            require(
-                teacher.run.recipe.augment.crop == self.recipe.augment.crop,
-                "recipe.augment.crop of teacher and student must be equal: both look at the same picture",
-            )
+            # Every other change is the student's, made once for both; the teacher's own were for its training.
+            for name in ("crop", "side"):
+                require(
+                    getattr(teacher.run.recipe.augment, name) == getattr(self.recipe.augment, name),
+                    f"recipe.augment.{name} of teacher and student must be equal: both look at the same picture",
+                )
         if teacher is not None and isinstance(teacher.run, UserLogits):
             require(
                 not self.recipe.augment.random and cache_kind(self) != "online",

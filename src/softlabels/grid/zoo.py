@@ -253,21 +253,23 @@ class Counted(NamedTuple):
     body_flops: int
     features: int
     """d: inputs of the head."""
+    body_parameters: int
+    """Trained numbers of all but the head."""
 
 
 COUNTED: dict[tuple[str, str], Counted] = {
-    ("resnet18", "imagenet"): Counted(224, 3_627_122_688, 512),
-    ("resnet18", "cifar"): Counted(32, 1_110_835_200, 512),
-    ("resnet50", "imagenet"): Counted(224, 8_174_272_512, 2048),
-    ("resnet50", "cifar"): Counted(32, 2_595_618_816, 2048),
-    ("mobilenet_v2", "imagenet"): Counted(224, 598_988_544, 1280),
-    ("mobilenet_v2", "cifar"): Counted(32, 175_927_296, 1280),
-    ("efficientnet_b0", "imagenet"): Counted(224, 769_069_504, 1280),
-    ("efficientnet_b0", "cifar"): Counted(32, 232_308_736, 1280),
-    ("convnext_tiny", "imagenet"): Counted(224, 8_909_526_528, 768),
-    ("convnext_tiny", "cifar"): Counted(32, 2_905_104_384, 768),
-    ("inception_v3", "imagenet"): Counted(299, 11_422_336_192, 2048),
-    ("inception_v4", "imagenet"): Counted(299, 24_504_877_248, 1536),
+    ("resnet18", "imagenet"): Counted(224, 3_627_122_688, 512, 11_176_512),
+    ("resnet18", "cifar"): Counted(32, 1_110_835_200, 512, 11_168_832),
+    ("resnet50", "imagenet"): Counted(224, 8_174_272_512, 2048, 23_508_032),
+    ("resnet50", "cifar"): Counted(32, 2_595_618_816, 2048, 23_500_352),
+    ("mobilenet_v2", "imagenet"): Counted(224, 598_988_544, 1280, 2_223_872),
+    ("mobilenet_v2", "cifar"): Counted(32, 175_927_296, 1280, 2_223_872),
+    ("efficientnet_b0", "imagenet"): Counted(224, 769_069_504, 1280, 4_007_548),
+    ("efficientnet_b0", "cifar"): Counted(32, 232_308_736, 1280, 4_007_548),
+    ("convnext_tiny", "imagenet"): Counted(224, 8_909_526_528, 768, 27_820_128),
+    ("convnext_tiny", "cifar"): Counted(32, 2_905_104_384, 768, 27_818_112),
+    ("inception_v3", "imagenet"): Counted(299, 11_422_336_192, 2048, 21_785_568),
+    ("inception_v4", "imagenet"): Counted(299, 24_504_877_248, 1536, 41_142_816),
 }
 
 
@@ -291,3 +293,13 @@ def forward_flops(model: ModelSpec, shape: tuple[int, int, int], num_classes: in
     counted = COUNTED[model.name, options.get("stem", "imagenet")]
     scale = shape[1] * shape[2] / counted.side**2
     return counted.body_flops * scale + 2 * counted.features * num_classes
+
+
+def parameter_count(name: str, num_classes: int) -> int:
+    """Trained numbers of a network of torchvision or timm for pictures like ImageNet's, with a head for K classes.
+
+    Raises:
+        KeyError: another network.
+    """
+    counted = COUNTED[name, "imagenet"]
+    return counted.body_parameters + (counted.features + 1) * num_classes

@@ -12,7 +12,6 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.optimize import minimize_scalar
 
 from softlabels.errors import SpecError
 from softlabels.metrics.arrays import Bools, Floats, checked, checked_temperature
@@ -95,6 +94,8 @@ def ece_of(confidence: Floats, right: Bools, bins: int = 15) -> float:
 
 def likeliest(loss: Callable[[float], float]) -> float:
     """The T within `TEMPERATURES` of least likelihood loss; `loss` gives the mean loss in nats at a T."""
+    from scipy.optimize import minimize_scalar  # half a second, which most tables need not wait for
+
     bounds = np.log(TEMPERATURES)
     found = minimize_scalar(lambda log_t: loss(np.exp(log_t)), bounds=bounds, method="bounded", options={"xatol": 1e-6})
     return float(np.exp(found.x))

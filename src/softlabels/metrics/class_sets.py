@@ -9,12 +9,12 @@ method 2), or are written out as `ClassSets`. Standard library only, so that a d
 from __future__ import annotations
 
 import csv
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from softlabels.errors import SpecError, require
+from softlabels.grid.class_names import class_ids
 from softlabels.grid.datasets import DATASETS, FAMILIES
 
 HEADER = ["class", "group"]
@@ -45,26 +45,6 @@ class ClassSets:
     def classes(self) -> tuple[str, ...]:
         """S1 ∪ S2, S1 first."""
         return self.similar + self.dissimilar
-
-
-def class_ids(names: Iterable[str], class_names: Sequence[str], where: str) -> dict[str, int]:
-    """Name → label of classes of a data set with these `class_names`, in the order asked.
-
-    Args:
-        where: file or key that names the classes, for the message.
-
-    Raises:
-        SpecError: a class does not exist, or two classes of the data set share the name.
-    """
-    asked = list(names)
-    for name in asked:
-        if name not in class_names:
-            close = difflib.get_close_matches(name, class_names, n=1, cutoff=0.5)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(class_names[:3])}, …"
-            raise SpecError(f"{where}: no class is called {name!r}; {hint}")
-        if class_names.count(name) > 1:
-            raise SpecError(f"{where}: several classes are called {name!r}; give them different names")
-    return {name: class_names.index(name) for name in asked}
 
 
 def by_groups(groups: Mapping[str, str], target: str) -> ClassSets:

@@ -14,8 +14,9 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from softlabels.errors import DataError, require
+from softlabels.grid.class_names import class_ids
 from softlabels.metrics.arrays import Floats
-from softlabels.metrics.class_sets import ClassSets, class_ids
+from softlabels.metrics.class_sets import ClassSets
 from softlabels.metrics.geometry import class_centroids
 
 

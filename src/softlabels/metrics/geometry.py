@@ -101,14 +101,6 @@ def class_centroids(features: ArrayLike, labels: ArrayLike, classes: Sequence[in
     return np.stack([x[y == k].mean(axis=0, dtype=np.float64) for k in classes])
 
 
-def template_plane(
-    features: ArrayLike, weight: ArrayLike, bias: ArrayLike, classes: Sequence[int]
-) -> tuple[Floats, Floats]:
-    """Coordinates `[M, 2]` of activations `[M, d]` and of the templates `[3, 2]` in the `affine_plane`."""
-    plane = affine_plane(weight, bias, classes)
-    return plane(features), plane.templates
-
-
 def within_class_spread_ratio(points: ArrayLike, labels: ArrayLike) -> float:
     """tr S_W / tr S_T of points `[M, d]`: the share of their variance that lies within classes.
 

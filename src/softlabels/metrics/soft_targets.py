@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
 from scipy.special import log_softmax
 
 from softlabels.errors import DataError, SpecError
@@ -97,6 +96,8 @@ def temperature_of_entropy(logits: ArrayLike, nats: float) -> float:
             f"no temperature gives these logits a mean entropy of {nats:.6g} nats: from T = {TEMPERATURES[0]:g} to "
             f"{TEMPERATURES[1]:g} it runs from {low:.6g} to {high:.6g} (log K = {np.log(z.shape[1]):.6g})"
         )
+    from scipy.optimize import brentq  # half a second, which most tables need not wait for
+
     return float(np.exp(brentq(lambda log_t: entropy(z, np.exp(log_t)) - nats, *np.log(TEMPERATURES))))
 
 

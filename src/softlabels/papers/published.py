@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 
 import pandas as pd
 
 from softlabels.errors import SoftlabelsError
 from softlabels.figures import roles
-from softlabels.grid.plan import Artifact
-from softlabels.metrics.rows import published_key
+from softlabels.grid.identity import run_id
+from softlabels.grid.plan import Artifact, Member
+from softlabels.metrics.rows import key_columns, published_key
+from softlabels.papers.lost import LOST, elsewhere, found_again, has
 
 SETTINGS = ["teacher_alpha", "student_alpha", "kd_temperature"]
 JOIN = ["dataset", "method", "teacher", "student", *SETTINGS, "split", "metric", "target_class"]
 """What names one number of an artifact: the natural key of the published table."""
+ORDER = ["dataset", "method", "teacher", "student", "kd_temperature", "teacher_alpha", "student_alpha"]
+"""Of the rows of a comparison, as the papers print them: students by network, T and teacher's α."""
 SHOWN = tuple((split, metric) for split in ("val", "test") for metric in ("top1", "next_token_accuracy", "bleu"))
 """What is shown where the paper prints nothing."""
+SOLVED = ("T_a", "T_b")
+"""Flags of numbers at temperatures that are lost in print: solved for, so results and no settings (Table H.1)."""
 COMPARED = (
     "dataset", "method", "student", "student_alpha", "teacher", "teacher_alpha", "kd_temperature", "split",
-    "published_split", "metric", "target_class", "checkpoint", "published", "published_std", "mean", "std", "n",
-    "difference", "stands_for", "flags", "run_id",
+    "published_split", "metric", "target_class", "variant", "checkpoint", "published", "published_std", "mean", "std",
+    "n", "difference", "elsewhere", "printed_elsewhere", "difference_elsewhere", "stands_for", "flags", "run_id",
 )  # fmt: skip
 READING = (
     "split: ours (val: held out of training, or the corpus' own; test: the official one); published_split: the paper's "
@@ -33,12 +39,16 @@ READING = (
 def all_published() -> pd.DataFrame:
     """Every printed number of the four papers, one row each; `printed` and `printed_std` keep the digits.
 
+    The entropies of Table H.1 at two temperatures that are lost in print are `entropy_at_T_a` and `entropy_at_T_b`.
     Columns: the key columns of our metrics, std, then unit, note, source, role, target_class, flags and
     row_id. A number that a row does not have is NaN, a name is "".
     """
     with resources.files("softlabels.papers").joinpath("targets.csv").open(encoding="utf-8") as handle:
         table = pd.read_csv(handle, dtype=str, keep_default_na=False)
     table = table.assign(printed=table["value"], printed_std=table["std"])
+    for name in SOLVED:
+        of_lost = table["flags"].str.split(";").map(lambda flags, name=name: name in flags)
+        table.loc[of_lost & (table["metric"] == "entropy"), "metric"] = f"entropy_at_{name}"
     for column in (*SETTINGS, "kd_beta", "value", "std"):
         table[column] = pd.to_numeric(table[column].replace("", None), errors="coerce")
     return table
@@ -54,20 +64,25 @@ def compare(
     metrics: pd.DataFrame,
     artifact: Artifact,
     variants: Mapping[str, str] | None = None,
+    otherwise: Iterable[tuple[str, str]] = SHOWN,
 ) -> pd.DataFrame:
     """Our numbers of an artifact beside the paper's, joined under the paper's names; one row per number and checkpoint.
 
     Shown are the metrics that the paper prints for the artifact, on the split it prints them for and on the
-    official test split; accuracy and BLEU where it prints none. Our split that stands beside the paper's `val` is
-    the one of `roles.reported_on`. `variants` maps another reading of a metric to the printed one that it
-    stands beside. A number printed of networks trained on hard or smoothed labels alike (method `ce_or_ls`) stands
-    beside each of ours. A printed number that we have nothing for stays with n = 0. A variant
-    (`options.compare_with`) stands beside the numbers of the artifact it names, as far as it has their runs.
+    official test split; where it prints none, the (split, metric) of `otherwise`. Our split that stands beside the
+    paper's `val` is the one of `roles.reported_on`. `variants` maps another reading of a metric to the printed one that
+    it stands beside. A number printed of networks trained on hard or smoothed labels alike (method `ce_or_ls`) stands
+    beside each of ours; one whose setting is lost beside ours that no other is of (`lost.found_again`). A printed
+    number that we have nothing for stays with n = 0. A variant (`options.compare_with`) stands beside the numbers of
+    the artifact it names, as far as it has their runs. An artifact without networks has the paper's numbers of any
+    task.
 
     Returns:
         Columns dataset, method, student, student_alpha, teacher, teacher_alpha, kd_temperature, split (ours),
-        published_split (the paper's name of it, "" where it prints nothing), metric, target_class, checkpoint,
-        published, published_std, mean, std (n − 1), n, difference (mean − published), stands_for, flags, run_id.
+        published_split (the paper's name of it, "" where it prints nothing), metric, target_class, variant (what tells
+        a run from others listed alike), checkpoint, published, published_std, mean, std (n − 1), n, difference (mean −
+        published), elsewhere, printed_elsewhere, difference_elsewhere (of a number that the paper prints differently
+        in another artifact), stands_for, flags, run_id. By data set, students by network, T and teacher's α.
 
     Raises:
         SoftlabelsError: the paper prints different numbers under one key.
@@ -75,9 +90,12 @@ def compare(
     names = variants or {}
     variant_of = artifact.options.get("compare_with")
     paper = published(artifact.paper, variant_of or artifact.name)
-    paper = paper[paper["task"].isin({member.run.task for member in artifact.members})]
+    if artifact.members:
+        paper = paper[paper["task"].isin({member.run.task for member in artifact.members})]
+    whole = all_published()
+    paper = elsewhere(paper, whole[whole["paper"] == artifact.paper], JOIN)
     official = {dict(m.published).get("dataset") for m in artifact.members if roles.reported_on(m) == "test"}
-    shown = {*zip(paper["split"], paper["metric"], strict=True)} or set(SHOWN)
+    shown = {*zip(paper["split"], paper["metric"], strict=True)} or {*otherwise}
 
     def own_split(dataset: str, split: str) -> str:
         return "test" if split == "val" and dataset in official else split
@@ -87,7 +105,7 @@ def compare(
 
     ours = metrics.copy()
     keys = [published_key({str(k): v for k, v in row.items()}) for row in ours.to_dict("records")]
-    for name in ("dataset", "teacher", "student"):
+    for name in ("dataset", "teacher", "student", "target_class"):
         ours[name] = [key[name] for key in keys]
     printed = ours["metric"].replace(names)
     kept = [is_shown(*row) for row in zip(ours["dataset"], ours["split"], printed, strict=True)]
@@ -104,9 +122,11 @@ def compare(
     paper["split"] = pd.Series(ours_is, index=paper.index, dtype=str)  # also where nothing is printed
     paper = _spelled_out(paper, ours)
     key = ["joined" if name == "metric" else name for name in JOIN]
-    paper = paper[[*key, "published_split", "published", "published_std", "flags"]]
+    paper = found_again(paper, ours, key)
+    paper = paper[[*key, "published_split", "published", "published_std", "flags", "elsewhere", "printed_elsewhere"]]
     paper = paper.drop_duplicates([*key, "published_split", "published"])  # some are printed twice
-    if (twice := paper[paper.duplicated([*key, "published_split"])]).size:
+    lost = pd.concat([has(paper["flags"], flag) for flag in LOST], axis=1).any(axis=1)
+    if (twice := paper[paper.duplicated([*key, "published_split"]) & ~lost]).size:
         raise SoftlabelsError(
             f"papers/targets.csv: {artifact.paper} {variant_of or artifact.name} has several numbers for "
             f"{', '.join(f'{name} {value}' for name, value in twice.iloc[0][key].items() if value == value and value)}"
@@ -117,11 +137,25 @@ def compare(
     if variant_of:
         both = both[both["n"] > 0].copy()
     both["difference"] = both["mean"] - both["published"]
-    for name in ("published_split", "checkpoint", "stands_for", "run_id", "flags"):
-        both[name] = both[name].fillna("")
+    both["difference_elsewhere"] = both["mean"] - both["printed_elsewhere"]
+    both["variant"] = both["run_id"].map(_variants(artifact))
+    for name in ("published_split", "variant", "checkpoint", "elsewhere", "stands_for", "run_id", "flags"):
+        both[name] = both[name].astype(object).where(both[name].notna(), "")
     order = both["checkpoint"].map({"last": 0, "best": 1}).fillna(2)
     both = both.assign(order=order, first=both.groupby(["dataset"], sort=False).ngroup())
-    return both.sort_values(["first", *key, "metric", "order"], ignore_index=True)[list(COMPARED)]
+    within = [name for name in key if name not in ORDER]
+    return both.sort_values(["first", *ORDER, *within, "metric", "order"], ignore_index=True)[list(COMPARED)]
+
+
+def _variants(artifact: Artifact) -> dict[str, str]:
+    """Run id → what tells a run from others that a comparison lists under the same names and settings."""
+
+    def listed(member: Member) -> tuple[str, ...]:
+        row = key_columns(artifact, member, "", "")
+        return tuple(row[name] for name in (*ORDER, "kd_beta", "stands_for"))
+
+    told = zip(artifact.members, roles.variants(artifact, listed), strict=True)
+    return {run_id(member.run): variant for member, variant in reversed([*told])}
 
 
 def _spelled_out(paper: pd.DataFrame, ours: pd.DataFrame) -> pd.DataFrame:

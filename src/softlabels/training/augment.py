@@ -28,8 +28,9 @@ def view_side(spec: Augment, side: int) -> int:
 
 def view_shape(spec: Augment, shape: tuple[int, int, int]) -> tuple[int, int, int]:
     """(C, h, w) of the views of pictures (C, H, W): what a network is built for."""
-    channels, height, width = shape
-    return channels, view_side(spec, height), view_side(spec, width)
+    if spec.side is None:
+        view_side(spec, min(shape[1:]))  # a crop larger than the picture is refused
+    return spec.view_shape(shape)
 
 
 def random_view(images: Tensor, ids: Tensor, views: Tensor, stream: int, spec: Augment) -> Tensor:

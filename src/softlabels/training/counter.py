@@ -36,8 +36,8 @@ def bits(stream: int, views: Tensor, ids: Tensor, channel: int) -> Tensor:
     return _shift(_mix(key + views * _VIEW + torch.tensor(channel, device=ids.device) * _CHANNEL), 1)
 
 
-def integers(stream: int, views: Tensor, ids: Tensor, channel: int, n: int) -> Tensor:
-    """Uniform integers in [0, n) `[B]`."""
+def integers(stream: int, views: Tensor, ids: Tensor, channel: int, n: int | Tensor) -> Tensor:
+    """Uniform integers in [0, n) `[B]`; n is one number, or one for each `[B]`."""
     return bits(stream, views, ids, channel) % n
 
 

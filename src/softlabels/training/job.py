@@ -162,7 +162,7 @@ def _online_teacher(worker: Worker, spec: RunSpec, seed: int, pictures: Pictures
     teacher = teacher_of(spec)
     if teacher is None:
         return None
-    network = load_teacher(teacher, seed, worker.layout, pictures.data, worker.device)
+    network = load_teacher(teacher, seed, worker.layout, pictures.data, worker.device, spec.recipe.augment)
     assert isinstance(network, TeacherNetwork)  # own logits are refused online by the spec
     epochs = spec.recipe.num_epochs(len(pictures))
     views = spec.targets.views  # type: ignore[union-attr]
@@ -285,7 +285,8 @@ def _write_cache(worker: Worker, need: CacheNeed, stream: int, folder: Path, lea
         translation.cache(worker, need, stream, folder, lease, origin)
         return
     pictures = worker.pictures(need.student.dataset, "train")
-    source = load_teacher(need.teacher, stream, worker.layout, pictures.data, worker.device)
+    augment = need.student.recipe.augment
+    source = load_teacher(need.teacher, stream, worker.layout, pictures.data, worker.device, augment)
     worker.begin()
     write_cache(
         folder,
@@ -293,7 +294,7 @@ def _write_cache(worker: Worker, need: CacheNeed, stream: int, folder: Path, lea
         pictures,
         views=need.views,
         stream=stream,
-        augment=need.student.recipe.augment,
+        augment=augment,
         about=origin,
         should_stop=worker.asked_to_stop,
         before_writing=lease.require,
@@ -309,7 +310,8 @@ def check_logits(worker: Worker, name: str, seed: int, count: int) -> float:
 
         return translation.check_cache(worker, need, seed, origin, count)
     pictures = worker.pictures(need.student.dataset, "train")
-    source = load_teacher(need.teacher, seed, worker.layout, pictures.data, worker.device)
+    augment = need.student.recipe.augment
+    source = load_teacher(need.teacher, seed, worker.layout, pictures.data, worker.device, augment)
     if not isinstance(source, TeacherNetwork):
         raise SpecError(f"{name} holds logits of your own: there is no network to recompute rows with")
-    return _cached(worker, need, seed, pictures).check(source, pictures, need.student.recipe.augment, count)
+    return _cached(worker, need, seed, pictures).check(source, pictures, augment, count)

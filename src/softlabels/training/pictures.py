@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,8 +17,29 @@ from softlabels.training.augment import normalise, plain_view, random_view
 RESIDENT_BYTES = 8 << 30  # larger splits stay memory-mapped on the host and travel batch by batch
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A batch of pictures: positions in the split, and which view of each, None for those of evaluation; `epochs` only
+    travels with them. int64 `[B]`."""
+
+    positions: Tensor
+    views: Tensor | None
+    epochs: Tensor | None = None
+
+    def to(self, device: torch.device) -> Asked:
+        """The same on a device."""
+        views, epochs = (None if t is None else t.to(device) for t in (self.views, self.epochs))
+        return Asked(self.positions.to(device), views, epochs)
+
+
 class Pictures:
-    """One split: uint8 images `[N, C, H, W]`, labels `[N]`, ids `[N]`, resident on the device if they fit."""
+    """One split: uint8 images `[N, C, H, W]`, labels `[N]`, ids `[N]`, resident on the device if they fit.
+
+    `training/streamed.py` has the same for pictures kept as files; `pictures_of` opens the one that fits the data.
+    """
+
+    asked_at_once = 500
+    """Pictures of a batch outside training."""
 
     def __init__(self, data: Data, split: str, device: torch.device) -> None:
         self.data, self.device = data, device
@@ -43,20 +67,49 @@ class Pictures:
         """Unchanged pictures in 0–255, fp32."""
         return plain_view(self.raw(positions), augment)
 
+    def stream(self, asked: Iterable[Asked], stream: int, augment: Augment) -> Generator[tuple[Asked, Tensor]]:
+        """Each batch that is asked for, in order, on the device, with its pictures in 0–255, fp32 `[B, C, h, w]`.
+
+        Files are decoded ahead, so `asked` is read further than what has been handed out. Close the iterator to end the
+        processes that do it.
+        """
+        for batch in asked:
+            batch = batch.to(self.device)
+            if batch.views is None:
+                yield batch, self.plain(batch.positions, augment)
+            else:
+                yield batch, self.view(batch.positions, batch.views, stream, augment)
+
+    def passes(
+        self, view: int | None, stream: int, augment: Augment, positions: Tensor | None = None
+    ) -> Iterator[Tensor]:
+        """One view (None: as at evaluation) of all pictures, or of those at `positions`, batch by batch."""
+        where = torch.arange(len(self)) if positions is None else positions.cpu()
+        parts = torch.split(where, self.asked_at_once) if len(where) else ()
+        asked = (Asked(part, None if view is None else torch.full_like(part, view)) for part in parts)
+        for _, pictures in self.stream(asked, stream, augment):
+            yield pictures
+
     def to_input(self, pictures: Tensor, how: Normalise) -> Tensor:
         """Pictures in 0–255 as a network trained with `how` wants them."""
         return normalise(pictures, how, self.data.mean, self.data.std)
 
 
-def evaluate(
-    network: torch.nn.Module, pictures: Pictures, recipe: Recipe, batch_size: int = 500
-) -> NDArray[np.float32]:
+def pictures_of(data: Data, split: str, device: torch.device, workers: int = 0) -> Pictures:
+    """A split of prepared data; files are decoded by so many processes (0: by this one)."""
+    if data.keeps_files:
+        from softlabels.training.streamed import Streamed
+
+        return Streamed(data, split, device, workers)
+    return Pictures(data, split, device)
+
+
+def evaluate(network: torch.nn.Module, pictures: Pictures, recipe: Recipe) -> NDArray[np.float32]:
     """Logits fp32 `[N, K]` of the unchanged pictures; the network is in eval mode."""
     network.eval()
     rows = []
-    for start in range(0, len(pictures), batch_size):
-        positions = torch.arange(start, min(start + batch_size, len(pictures)), device=pictures.device)
-        x = pictures.to_input(pictures.plain(positions, recipe.augment), recipe.normalise)
+    for plain in pictures.passes(None, 0, recipe.augment):
+        x = pictures.to_input(plain, recipe.normalise)
         rows.append(forward(network, x, recipe.precision).float().cpu())
     if not rows:
         return np.zeros((0, pictures.data.num_classes), dtype=np.float32)

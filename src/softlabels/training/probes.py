@@ -1,25 +1,25 @@
-"""Ask trained networks about chosen pictures: logits or penultimate features, on clean or augmented views."""
+"""Ask trained networks about chosen pictures: which ones, and where the answers go."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from softlabels import tensors
-from softlabels.cache.writer import TeacherNetwork
 from softlabels.errors import SoftlabelsError, SpecError, Stopped
 from softlabels.files import read_json
+from softlabels.grid.class_names import labels as class_labels
 from softlabels.grid.files import read_probe_spec
 from softlabels.grid.identity import read_spec
-from softlabels.grid.probes import Probe
+from softlabels.grid.probes import ClassMeans, PictureProbe, Samples
 from softlabels.grid.spec import RunSpec, TranslationSpec, to_dict
 from softlabels.store import link
+from softlabels.training.answers import Asked, answers, samples
 from softlabels.training.checkpoint import State
-from softlabels.training.pictures import Pictures, forward
+from softlabels.training.pictures import Pictures
 from softlabels.training.teachers import load_run, weights_file
 from softlabels.training.worker import IN_PASSES, Worker, each
 
@@ -58,88 +58,48 @@ def _ask(worker: Worker, run: str, seed: int, name: str, path: Path) -> None:
 
         translation.ask(worker, spec, seed, probe, path)
         return
-    assert isinstance(probe, Probe)
+    assert isinstance(probe, PictureProbe)
     pictures = worker.pictures(spec.dataset, probe.split)
-    positions = _chosen(pictures, probe)
+    positions = _chosen(pictures, probe, f"probe {name}")
+    asked = Asked(spec, seed, pictures, positions, probe)
     out: State = {"labels": pictures.labels[positions], "ids": pictures.ids[positions]}
     files = read_json(worker.layout.store(run, seed) / "run.json")["files"]
     weights: dict[str, str] = {}
-    for label, checkpoint in _checkpoints(spec, len(worker.pictures(spec.dataset, "train")), probe):
-        teacher = load_run(spec, seed, checkpoint, worker.layout, pictures.data, worker.device)
-        out |= _answers(teacher, spec, seed, pictures, positions, probe, label)
-        weights[label] = files[weights_file(checkpoint)]
+    if isinstance(probe, Samples):
+        out["pictures"] = samples(asked)
+    else:
+        if isinstance(probe, ClassMeans):
+            present, counts = np.unique(out["labels"].cpu().numpy(), return_counts=True)
+            out = {"labels": torch.from_numpy(present), "counts": torch.from_numpy(counts)}
+        for label, checkpoint in _checkpoints(spec, len(worker.pictures(spec.dataset, "train")), probe):
+            teacher = load_run(spec, seed, checkpoint, worker.layout, pictures.data, worker.device)
+            out |= answers(asked, teacher, label)
+            weights[label] = files[weights_file(checkpoint)]
     about = {"run": run, "seed": seed, "probe": to_dict(probe), "weights": weights}
-    tensors.save(path, out, about)
+    tensors.save(path, out, about | {"class_names": list(pictures.data.class_names)})
 
 
-def _chosen(pictures: Pictures, probe: Probe) -> torch.Tensor:
-    """Positions of the first `per_class` examples of each chosen class, in stored order of class and place."""
+def _chosen(pictures: Pictures, probe: PictureProbe, where: str) -> torch.Tensor:
+    """Positions of the first `per_class` examples of each chosen class, in stored order."""
     labels = pictures.labels.cpu().numpy()
-    classes = range(pictures.data.num_classes) if probe.classes is None else probe.classes
+    data = pictures.data
+    chosen = range(data.num_classes) if probe.classes is None else probe.classes
     found = []
-    for k in classes:
-        where = np.flatnonzero(labels == k)
-        if len(where) < (probe.per_class or 1):
+    for k in class_labels(chosen, data.class_names, where):
+        places = np.flatnonzero(labels == k)
+        if len(places) < (probe.per_class or 1):
             raise SoftlabelsError(
-                f"class {k} has {len(where)} images in {probe.split}, the probe wants {probe.per_class or 1}; "
+                f"class {k} has {len(places)} images in {probe.split}, the probe wants {probe.per_class or 1}; "
                 "lower per_class in the grid or scale"
             )
-        found.append(where[: probe.per_class])
+        found.append(places[: probe.per_class])
     return torch.from_numpy(np.sort(np.concatenate(found))).to(pictures.device)
 
 
-def _checkpoints(spec: RunSpec, num_train: int, probe: Probe) -> list[tuple[str, str]]:
+def _checkpoints(spec: RunSpec, num_train: int, probe: PictureProbe) -> list[tuple[str, str]]:
     if probe.checkpoints == "last":
         return [("last", "last")]
     steps = spec.recipe.all_milestones(num_train)
     if not steps:
         raise SpecError("a probe of milestones needs recipe.milestones or recipe.milestone_every")
     return [(f"step{n}", f"step:{n}") for n in steps]
-
-
-def _answers(
-    teacher: TeacherNetwork,
-    spec: RunSpec,
-    seed: int,
-    pictures: Pictures,
-    positions: torch.Tensor,
-    probe: Probe,
-    label: str,
-) -> State:
-    def over_batches(view: int, ask_batch: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-        rows = []
-        for part in torch.split(positions, 500):
-            if probe.views:
-                x = pictures.view(part, torch.full_like(part, view), seed, spec.recipe.augment)
-            else:
-                x = pictures.plain(part, spec.recipe.augment)
-            rows.append(ask_batch(pictures.to_input(x, teacher.normalise)).float())
-        return torch.cat(rows)
-
-    network: Any = teacher.network
-    body = _Body(network) if probe.what == "features" else None
-    views = range(max(1, probe.views))
-    out = {
-        f"logits/{label}": torch.stack(
-            [over_batches(v, lambda x: forward(network, x, teacher.precision)) for v in views], dim=1
-        )
-    }
-    if body is not None:
-        out[f"features/{label}"] = torch.stack(
-            [over_batches(v, lambda x: forward(body, x, teacher.precision)) for v in views], dim=1
-        )
-        out[f"head.weight/{label}"] = network.head.weight
-        out[f"head.bias/{label}"] = network.head.bias
-    return out
-
-
-class _Body(torch.nn.Module):
-    """A network up to its penultimate activations."""
-
-    def __init__(self, network: Any) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        features: torch.Tensor = self.network.features(x)
-        return features

@@ -15,7 +15,7 @@ from softlabels.data.load import Data
 from softlabels.errors import SoftlabelsError
 from softlabels.files import sha256
 from softlabels.grid.identity import run_id
-from softlabels.grid.recipe import Precision
+from softlabels.grid.recipe import Augment, Precision
 from softlabels.grid.spec import ModelSpec, RunSpec, Teacher, UserLogits, UserNetwork
 from softlabels.layout import Layout
 from softlabels.models import build, load_weights
@@ -25,9 +25,9 @@ from softlabels.training.checkpoint import State
 
 
 def load_teacher(
-    teacher: Teacher, seed: int, layout: Layout, data: Data, device: torch.device
+    teacher: Teacher, seed: int, layout: Layout, data: Data, device: torch.device, augment: Augment | None = None
 ) -> TeacherNetwork | NDArray[Any]:
-    """The teacher of a student with `seed`: a network, or the user's logits `[N, K]`.
+    """The teacher of a student with `seed` and `augment`: a network, or the user's logits `[N, K]`.
 
     Raises:
         SoftlabelsError: files that are missing, damaged, or of another network or data set.
@@ -37,7 +37,8 @@ def load_teacher(
     if isinstance(teacher.run, UserNetwork):
         path = Path(teacher.run.weights).expanduser()
         require_sha256(path, teacher.run.sha256)
-        network = _with_weights(teacher.run.model, path, "last", data.num_classes, data.shape, device)
+        shape = view_shape(augment or Augment(), data.shape)  # that of the views it will see
+        network = _with_weights(teacher.run.model, path, "last", data.num_classes, shape, device)
         return TeacherNetwork(network, teacher.run.normalise, Precision())
     assert isinstance(teacher.run, RunSpec)  # RunSpec lets no translation run teach images
     return load_run(teacher.run, teacher.seed_for(seed), teacher.checkpoint, layout, data, device)

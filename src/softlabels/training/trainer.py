@@ -7,9 +7,10 @@ is bit-identical to an undisturbed one.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from softlabels.training.augment import view_shape
 from softlabels.training.checkpoint import Checkpoint, State
 from softlabels.training.optim import make_optimiser, rate_factor, set_rate
 from softlabels.training.order import batch_at
-from softlabels.training.pictures import Pictures, evaluate, in_memory_format
+from softlabels.training.pictures import Asked, Pictures, evaluate, in_memory_format
 from softlabels.training.step import Objective, TeacherLogits
 
 CHECK_EVERY = 25  # steps between looks at the losses: each look waits for the device
@@ -87,6 +88,7 @@ class Trainer:
         self.optimiser = make_optimiser(self.network, self.recipe.optimiser, self.objective)
         self.ema = self._copy(self.network.state_dict()) if self.recipe.ema else None
         self.step, self.seconds = 0, 0.0
+        self.coming = self._stream()
         self.first_loss: float | None = None
         self.loss_sum, self.loss_count = 0.0, 0
         self.history: History = []
@@ -111,7 +113,11 @@ class Trainer:
         pending: list[Tensor] = []
         begun = time.monotonic()
         seconds_before = self.seconds
-        with tqdm(total=self.steps, initial=self.step, unit="step", disable=None, leave=False, mininterval=0.5) as bar:
+        self.coming = self._stream()
+        with (
+            contextlib.closing(self.coming),
+            tqdm(total=self.steps, initial=self.step, unit="step", disable=None, leave=False, mininterval=0.5) as bar,
+        ):
             while self.step < self.steps:
                 pending.append(self._train_step())
                 self.step += 1
@@ -147,12 +153,25 @@ class Trainer:
         kept = {n: self.folder / "milestones" / f"step{n}.safetensors" for n in sorted(self.milestones)}
         return Trained(last, self.best, self.best_step, self.history, self.seconds, kept)
 
+    def _stream(self) -> Generator[tuple[Asked, Tensor]]:
+        """Batches and their pictures from the present step on."""
+        stream = self.teacher.stream if self.teacher else self.seed
+        return self.train_set.stream(self._asked(), stream, self.recipe.augment)
+
+    def _asked(self) -> Iterator[Asked]:
+        """The batches from the present step to the last, in the parts that are on the device at once."""
+        B = self.recipe.batch_size
+        size = self.recipe.micro_batch or B
+        for step in range(self.step, self.steps):
+            where, when = (torch.from_numpy(array) for array in batch_at(self.seed, step, B, len(self.train_set)))
+            views = self.teacher.views(when) if self.teacher else when
+            for start in range(0, B, size):
+                part = slice(start, start + size)
+                yield Asked(where[part], views[part], when[part])
+
     def _train_step(self) -> Tensor:
         """One optimiser step; returns the mean loss (before `loss_scale`) on the device."""
         recipe, B = self.recipe, self.recipe.batch_size
-        where, when = batch_at(self.seed, self.step, B, len(self.train_set))
-        positions = torch.from_numpy(where).to(self.device)
-        epochs = torch.from_numpy(when).to(self.device)
         # Dropout draws from torch's generator: one seed per (run seed, step) makes it stateless.
         # (The generators directly: torch.manual_seed looks at every kind of device, at each step.)
         torch.default_generator.manual_seed(_mixed(self.seed, self.step))
@@ -162,9 +181,9 @@ class Trainer:
         self.network.train()
         total = torch.zeros((), device=self.device)
         size = recipe.micro_batch or B
-        for start in range(0, B, size):
-            part = slice(start, start + size)
-            loss = self._loss(positions[part], epochs[part]) * (len(positions[part]) / B)
+        for _ in range(0, B, size):
+            batch, pictures = next(self.coming)
+            loss = self._loss(batch, pictures) * (len(pictures) / B)
             (loss * recipe.loss_scale).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         if recipe.clip_norm is not None:
@@ -180,13 +199,11 @@ class Trainer:
                     self.ema[name].copy_(value)
         return total
 
-    def _loss(self, positions: Tensor, epochs: Tensor) -> Tensor:
-        labels = self.train_set.labels[positions]
-        stream = self.teacher.stream if self.teacher else self.seed
-        views = self.teacher.views(epochs) if self.teacher else epochs
-        pictures = self.train_set.view(positions, views, stream, self.recipe.augment)
+    def _loss(self, batch: Asked, pictures: Tensor) -> Tensor:
+        labels = self.train_set.labels[batch.positions]
         x = in_memory_format(self.train_set.to_input(pictures, self.recipe.normalise), self.recipe.precision)
-        ask = partial(self.teacher.rows, positions, epochs, pictures) if self.teacher else None
+        assert batch.epochs is not None  # as `_asked` gives them
+        ask = partial(self.teacher.rows, batch.positions, batch.epochs, pictures) if self.teacher else None
         loss: Tensor = self.objective(self.network, x, labels, ask)
         return loss
 

@@ -19,7 +19,7 @@ from softlabels.errors import SoftlabelsError, Stopped
 from softlabels.grid.identity import dataset_id
 from softlabels.grid.spec import DatasetSpec
 from softlabels.layout import Layout
-from softlabels.training.pictures import Pictures
+from softlabels.training.pictures import Pictures, pictures_of
 
 IN_PASSES = "batches have one size here, whatever the recipe says, so take a larger device, or device: cpu"
 """The way out of caches and probes, whose numbers must not depend on the memory that is there."""
@@ -33,6 +33,7 @@ class Worker:
     device: torch.device
     checkpoint_seconds: float = 60.0
     stage: Path | None = None  # local disk, to which what is read is copied first
+    workers: int = 0  # processes that decode pictures kept as files; no number depends on it
     stopping: bool = False
     progressed: bool = False  # something has been finished
     deadline: float | None = field(default_factory=slurm.deadline)
@@ -76,7 +77,7 @@ class Worker:
             self._data[key] = (open_data(self.layout.data(key), self.stage), {})
         data, splits = self._data[key]
         if split not in splits:
-            splits[split] = Pictures(data, split, self.device)
+            splits[split] = pictures_of(data, split, self.device, self.workers)
         return splits[split]
 
 

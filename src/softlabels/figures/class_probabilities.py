@@ -1,0 +1,197 @@
+"""What a teacher says of the images of one class (Chandrasegaran et al. 2022, Fig. 2 and the numbers of App. E).
+
+Mean softmax at several T over the training images of a target class: p₁ of the class itself, p₂ of the class that is
+second (at T = 1), and the tail, of which App. E counts the classes of at most p₂/100.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from softlabels.figures import roles
+from softlabels.figures.chosen_sets import class_row, label_of
+from softlabels.figures.declared.targets import Target, probe_of, targets_of
+from softlabels.figures.declared.temperatures import temperatures_of
+from softlabels.figures.source import Measured, Row, Source, spread, tidy
+from softlabels.figures.style import PALETTE, TWO_COLUMNS, new_figure, seeds_label
+from softlabels.grid.identity import run_id
+from softlabels.grid.plan import Artifact, Member
+from softlabels.metrics.answers import Logits, read_answers
+from softlabels.metrics.arrays import Floats
+from softlabels.metrics.rows import published_key
+from softlabels.metrics.soft_targets import insignificant_classes, mean_targets
+from softlabels.papers.published import READING, compare, printed_table
+
+COUNT = "n_classes_100x_below_second"
+PLOTTED = (
+    "run_id", "target_class", "our_class", "stands_for", "temperature", "rank", "class",
+    "mean", "min", "max", "std", "n",
+)  # fmt: skip
+LOOKS = ({"marker": "o"}, {"marker": "s"}, {"marker": "^"}, {"marker": "D"})
+
+
+def measure(artifact: Artifact, source: Source) -> Measured:
+    """p₁, p₂ and the count of every teacher, seed, target class and T.
+
+    Plotted: of a figure the mean probability of every class, ranked by that at the lowest T; of a table the counts
+    beside the paper's, with p₁ and p₂.
+    """
+    rows: list[Row] = []
+    curves: list[dict[str, Any]] = []
+    for member in artifact.members:
+        probe = probe_of(artifact, member.family, "logits", "train")
+        assert probe is not None  # checked when the plan was made
+        by_seed = {seed: source.answers(member, seed, probe, read_answers) for seed in member.seeds}
+        for target in targets_of(artifact):
+            found = {s: _mean(artifact, target, logits) for s, logits in by_seed.items() if logits is not None}
+            for seed, (label, names, means) in found.items():
+                rows += _rows(artifact, source, member, seed, target, label, names, means)
+            if found and artifact.kind == "figure":
+                curves += _curves(artifact, member, target, [*found.values()], rows[-1])
+    frame = tidy(rows)
+    if artifact.kind == "figure":
+        return Measured(frame, pd.DataFrame(curves, columns=list(PLOTTED)))
+    return Measured(frame, _beside(compare(frame, artifact, otherwise=[("train", COUNT)]), frame))
+
+
+Found = tuple[int, tuple[str, ...], dict[float, Floats]]
+"""Label of the target, names of the classes, T → mean probabilities `[K]`."""
+
+
+def _mean(artifact: Artifact, target: Target, logits: Logits) -> Found:
+    label = label_of(artifact, target, logits.class_names)
+    temperatures = temperatures_of(artifact)
+    means = mean_targets(logits.z[logits.labels == label], temperatures)
+    return label, logits.class_names, dict(zip(temperatures, means, strict=True))
+
+
+def _rows(
+    artifact: Artifact,
+    source: Source,
+    member: Member,
+    seed: int,
+    target: Target,
+    label: int,
+    names: tuple[str, ...],
+    means: dict[float, Floats],
+) -> list[Row]:
+    """One seed's numbers; `kd_temperature` is empty at T = 1, the network as it is, as in the published table."""
+    rows = []
+    for t, p in means.items():
+        others = np.delete(p, label)
+        values = {"p_target": p[label], "p_second": others.max(), COUNT: insignificant_classes(p, label)}
+        for metric, value in values.items():
+            row = class_row(source, artifact, member, seed, "train", "last", metric, float(value), target, names[label])
+            rows.append(row | {"kd_temperature": "" if t == 1 else f"{t:g}"})
+    return rows
+
+
+def _curves(artifact: Artifact, member: Member, target: Target, found: list[Found], like: Row) -> list[dict[str, Any]]:
+    """The mean probability of every class over seeds: rank 0 is the target, the others follow by that at the lowest T.
+
+    Ranked by the mean over seeds, so that a rank is one class at every T.
+    """
+    label, names, first = found[0]
+    lowest = min(first)
+    of_lowest = np.mean([means[lowest] for _, _, means in found], axis=0)
+    ranked = [label, *(k for k in np.argsort(-of_lowest, kind="stable") if k != label)]
+    about = {
+        "run_id": run_id(member.run), "target_class": target.name, "our_class": names[label],
+        "stands_for": like["stands_for"],
+    }  # fmt: skip
+    return [
+        {**about, "temperature": t, "rank": rank, "class": names[k]}
+        | spread([float(means[t][k]) for _, _, means in found])
+        for t in first
+        for rank, k in enumerate(ranked)
+    ]
+
+
+def _beside(compared: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """The compared counts with the means of p₁ and p₂ beside them."""
+    keys = [published_key({str(k): v for k, v in row.items()}) for row in rows.to_dict("records")]
+    known = rows.assign(target_class=[key["target_class"] for key in keys])
+    known = known.astype({"target_class": str, "run_id": str})  # also where there is no row
+    known["kd_temperature"] = pd.to_numeric(known["kd_temperature"], errors="coerce")
+    place = ["run_id", "target_class", "kd_temperature"]
+    for metric in ("p_target", "p_second"):
+        own = known[known["metric"] == metric].groupby(place, dropna=False)["value"].mean()
+        compared = compared.merge(own.rename(metric).reset_index(), on=place, how="left")
+    return compared
+
+
+def table(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Ours beside the paper's."""
+    return printed_table(plotted)
+
+
+def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figure:
+    """A panel for each target class, a row of them for each teacher; a line for each T, on logarithmic axes."""
+    runs = [run_id(member.run) for member in artifact.members]
+    members = {run_id(member.run): member for member in artifact.members}
+    shown = [run for run in runs if run in set(plotted["run_id"])] or runs[:1]
+    targets = targets_of(artifact)
+    figure = new_figure(TWO_COLUMNS, 0.6 + 1.9 * len(shown))
+    part = figure.subfigures(1, 1, squeeze=False)[0, 0]
+    panels = part.subplots(len(shown), len(targets), squeeze=False, sharex=True, sharey=True)
+    for line, run in zip(panels, shown, strict=True):
+        for axes, target in zip(line, targets, strict=True):
+            own = plotted[(plotted["run_id"] == run) & (plotted["target_class"] == target.name)]
+            for number, (t, points) in enumerate(own.groupby("temperature")):
+                look = {"color": PALETTE[number % len(PALETTE)], **LOOKS[number % len(LOOKS)], "ms": 2.5}
+                axes.plot(points["rank"] + 1, points["mean"], label=f"T = {t:g}", lw=0.9, **look)
+                axes.fill_between(
+                    points["rank"] + 1, points["min"], points["max"], color=look["color"], alpha=0.15, lw=0
+                )
+            axes.set(xscale="log", yscale="log")
+            axes.set_title(_said(target, own), fontsize=7)
+            if len(own):
+                lowest = own[own["temperature"] == own["temperature"].min()].set_index("rank")["mean"]
+                axes.axhline(lowest[1] / 100, lw=0.8, ls="--", color="0.35", label="p₂/100 at the lowest T")
+                ticks = [k for k in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if k <= len(lowest)]
+                axes.set_xticks(ticks, [str(k) for k in ticks])
+                axes.xaxis.set_minor_locator(NullLocator())
+        line[0].set_ylabel(f"{roles.line_name(members[run])}\nmean probability")
+    for axes in panels[-1]:
+        axes.set_xlabel("rank of the class")
+    entries = {label: handle for handle, label in zip(*panels[0, 0].get_legend_handles_labels(), strict=True)}
+    if entries:
+        part.legend([*entries.values()], [*entries], loc="outside lower center", ncols=len(entries))
+    return figure
+
+
+def _said(target: Target, own: pd.DataFrame) -> str:
+    """The target class, what stands for it, and the class that is second."""
+    if own.empty:
+        return target.name.replace("_", " ")
+    first = own.iloc[0]
+    stand_in = f" ({first['our_class']})" if "_class=" in str(first["stands_for"]) else ""
+    second = own[own["rank"] == 1].iloc[0]["class"]
+    return f"{target.name}{stand_in}\nsecond: {second}".replace("_", " ")
+
+
+def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
+    """What the numbers are."""
+    if artifact.kind == "table":
+        return [
+            f"{COUNT}: of the other classes those of at most p₂/100; p_second (p₂): the largest mean probability of "
+            f"another class over the training images of target_class, p_target that of itself (C-100X); at T = 1 "
+            f"unless kd_temperature says otherwise. {READING}"
+        ]
+    if plotted.empty:
+        return []
+    said = [
+        "Mean softmax at T over the training images of a class. Rank 1: the class itself; the others in the order of "
+        f"their probability at the lowest T. Lines: mean, bands: min to max, {seeds_label(plotted['n'])}."
+    ]
+    counts = rows[rows["metric"] == COUNT].assign(t=rows["kd_temperature"].fillna(1.0))
+    told = [
+        f"{name}: " + ", ".join(f"{group.mean():.4g} at T = {t:g}" for t, group in of_class.groupby("t")["value"])
+        for name, of_class in counts.groupby("target_class", sort=False)
+    ]
+    return [*said, f"Classes of at most p₂/100 (p₂ at that T): {'; '.join(told)}."]

@@ -1,0 +1,108 @@
+"""What networks have answered to the probes of classes (`grid.probes`), as files of safetensors."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from softlabels.errors import DataError
+from softlabels.metrics.diffusion import Activations
+from softlabels.metrics.rows import load_tensors, read_probe
+
+
+def class_names(path: Path) -> tuple[str, ...]:
+    """The names of all K classes of the data that a probe shows, which its file tells.
+
+    Raises:
+        DataError: the file is damaged, or from before files told.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = json.loads((file.metadata() or {}).get("meta", "{}")).get("class_names")
+    except (SafetensorError, OSError, ValueError) as bad:
+        raise DataError(f"{path} is damaged ({bad}); delete it to have it made again") from None
+    if not names:
+        raise DataError(f"{path} names no classes; delete it here and below store/ to have it made again")
+    return tuple(names)
+
+
+def read_class_means(path: Path) -> Activations:
+    """The mean activations of classes (`ClassMeans`), as one activation for each class.
+
+    Raises:
+        DataError: the file is missing or damaged, or its tensors do not belong together.
+    """
+    tensors = load_tensors(path)
+    for name in ("labels", "counts", "means/last"):
+        if name not in tensors:
+            raise DataError(f"{path} holds no {name}; delete it to have it made again")
+    labels = tensors["labels"]
+    if tensors["counts"].shape != labels.shape or len(np.unique(labels)) != len(labels):
+        raise DataError(f"{path}: a mean must be of one class and a count of images; delete it to have it made again")
+    return Activations(tensors["means/last"], labels, class_names(path), str(path))
+
+
+@dataclass(frozen=True, eq=False)
+class Featured:
+    """Penultimate activations at the end of training, with the last layer that they enter."""
+
+    x: Activations
+    weight: np.ndarray
+    """`[K, d]`"""
+    bias: np.ndarray
+    """`[K]`"""
+
+
+def read_features(path: Path) -> Featured:
+    """The activations of a probe of `what: features` on unchanged pictures; raises as `read_class_means`."""
+    tensors = read_probe(path)
+    for name in ("features/last", "head.weight/last", "head.bias/last"):
+        if name not in tensors:
+            raise DataError(f"{path} holds no {name}; delete it to have it made again")
+    x = Activations(tensors["features/last"][:, 0], tensors["labels"], class_names(path), str(path))
+    return Featured(x, tensors["head.weight/last"], tensors["head.bias/last"])
+
+
+@dataclass(frozen=True, eq=False)
+class Logits:
+    """Logits at the end of training, of unchanged pictures."""
+
+    z: np.ndarray
+    """`[M, K]`"""
+    labels: np.ndarray
+    """`[M]`"""
+    class_names: tuple[str, ...]
+
+
+def read_answers(path: Path) -> Logits:
+    """The logits of a probe of `what: logits` or `features`; raises as `read_class_means`."""
+    tensors = read_probe(path)
+    if "logits/last" not in tensors:
+        raise DataError(f"{path} holds no logits/last; delete it to have it made again")
+    return Logits(tensors["logits/last"][:, 0], tensors["labels"], class_names(path))
+
+
+@dataclass(frozen=True, eq=False)
+class SampledPictures:
+    """Pictures of chosen classes."""
+
+    pictures: np.ndarray
+    """uint8 `[M, C, H, W]`"""
+    labels: np.ndarray
+    """`[M]`"""
+    ids: np.ndarray
+    """`[M]`"""
+    class_names: tuple[str, ...]
+
+
+def read_samples(path: Path) -> SampledPictures:
+    """The pictures of a probe of `what: pictures` (`Samples`); raises as `read_class_means`."""
+    tensors = read_probe(path)
+    pictures = tensors.get("pictures")
+    if pictures is None or pictures.dtype != np.uint8 or pictures.ndim != 4 or len(pictures) != len(tensors["labels"]):
+        raise DataError(f"{path} holds no pictures [M, C, H, W] with M labels; delete it to have it made again")
+    return SampledPictures(pictures, tensors["labels"], tensors["ids"], class_names(path))
