@@ -159,26 +159,15 @@ def test_every_published_key_that_is_compared_names_one_number() -> None:
     twice = table[table.duplicated(["paper", "artifact", *JOIN, "value"], keep="first")]
     distinct = table.drop(twice.index)
     several = distinct[distinct.duplicated(["paper", "artifact", *JOIN], keep=False)]
-<<<<<<< HEAD
-    # Rows whose temperature is lost in print, and a survey that nothing of ours is compared with.
-    assert set(several["artifact"]) == {"tableH1", "table1"}
-    # Lost settings join only where they are told apart (below); the other two are an error.
-    with pytest.raises(SoftlabelsError, match="table1 has several numbers for dataset wsj, method ls"):
-        compare(frame(), Artifact("muller2019.table1", "", "table", "compare_table", (), (), {}, ()))
-=======
     # A survey that nothing of ours is compared with; of Table H.1 two temperatures are lost in print, and have names.
     assert set(several["artifact"]) == {"table1"}
     lost = published("chandrasegaran2022", "tableH1").set_index(["method", "metric"])["value"]
     assert (lost["ce", "entropy_at_T_a"].item(), lost["ls", "entropy_at_T_b"].item()) == (0.888, 5.269)
 
 
-def test_two_numbers_under_one_key_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("softlabels.papers.published.LOST", ())
-    member = Member("teachers", (), RUN, (0,), (("dataset", "cub200_2011"), ("student", "resnet50")))
-    asked = Artifact("chandrasegaran2022.tableH1", "", "table", "compare_table", (member,), (), {}, ())
-    with pytest.raises(SoftlabelsError, match="tableH1 has several numbers for dataset cub200_2011, method ce"):
-        compare(frame(), asked)
->>>>>>> diffusion
+def test_two_numbers_under_one_key_are_refused() -> None:
+    with pytest.raises(SoftlabelsError, match="table1 has several numbers for dataset wsj, method ls"):
+        compare(frame(), Artifact("muller2019.table1", "", "table", "compare_table", (), (), {}, ()))
 
 
 def test_a_number_printed_of_both_networks_stands_beside_each() -> None:
