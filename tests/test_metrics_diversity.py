@@ -92,7 +92,7 @@ def test_diversity_of_confident_teachers_is_not_lost_in_rounding(mean, rounded):
     # the mean of log σ′ over the samples has a standard deviation of at most 4/√N = 0.019
     assert confidence_diversity(*two_classes(odds)) == pytest.approx(expected, abs=0.08)
     probabilities = softmax(two_classes(odds)[0])[:, 0].astype(rounded)
-    with pytest.raises(DataError, match="others of exactly their value"):
+    with pytest.raises(DataError, match="others of the same value"):
         differential_entropy(probabilities)
 
 

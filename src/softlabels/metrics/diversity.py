@@ -72,7 +72,7 @@ def _estimate(points: Floats, log_distance: Callable[[Floats, Floats], Floats], 
             np.minimum(own, reach, out=own)
     if tied := int(np.isneginf(radius).sum()):
         raise DataError(
-            f"{tied} of {n} samples have {k} or more others of exactly their value, so there is no density; take logits "
+            f"{tied} of {n} samples have {k} or more others of the same value, hence no density; take logits "
             "as computed, not rounded or turned into probabilities, or raise k"
         )
     return float(digamma(n) - digamma(k) + np.log(2) + radius.mean())
