@@ -14,7 +14,7 @@ from softlabels import cli
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = (
-    "audit", "show", "gc", "specs", "data", "fingerprint", "train", "cache", "evaluate", "translate",
+    "audit", "show", "gc", "specs", "data", "weights", "fingerprint", "train", "cache", "evaluate", "translate",
     "measure", "figure", "metrics",
 )  # fmt: skip
 

@@ -511,7 +511,7 @@ def _schema(name: str) -> Any:
         ("distill", s.Distill, set()),
         ("logit_match", s.LogitMatch, set()),
         ("image_probe", probes.Probe, set()),
-        ("weights", UserWeights, {"torchvision"}),
+        ("weights", UserWeights, {"torchvision", "family"}),
         ("class_means_probe", probes.ClassMeans, set()),
         ("samples_probe", probes.Samples, set()),
         ("translations_probe", probes.Translations, set()),
@@ -554,7 +554,7 @@ def test_every_key_is_described_and_no_other_is_let_through(name: str) -> None:
     definitions = _schema("grid")["$defs"]
     for where, node in _objects(schema):
         # These hold the axes or the kind of something else and are closed by their branches.
-        closed = where in ("/$defs/targets", "/$defs/teacher", "/$defs/initial")
+        closed = where in ("/$defs/targets", "/$defs/teacher", "/$defs/initial", "/$defs/weights")
         assert closed or node.get("additionalProperties") is False, where
         for key, item in node["properties"].items():
             target = definitions.get(str(item.get("$ref", "")).rsplit("/", 1)[-1], {})

@@ -1,6 +1,5 @@
 """Image folders: which split is which, pictures that do not decode, fingerprints, archives."""
 
-import dataclasses
 import os
 import tarfile
 
@@ -12,7 +11,6 @@ from softlabels.data.folder import fingerprint_folder
 from softlabels.data.load import open_data
 from softlabels.data.prepare import prepare
 from softlabels.errors import DataError
-from softlabels.grid.datasets import DATASETS
 from softlabels.grid.spec import DatasetSpec
 
 RNG = np.random.default_rng(0)
@@ -127,21 +125,3 @@ def test_archive_of_a_folder_gives_the_same_arrays(tmp_path):
     assert one["fingerprint"] == two["fingerprint"]
     assert one["identity"] == two["identity"]
     assert not (tmp_path / "two" / ".unpacked").exists()
-
-
-def test_imagenet_is_a_folder_whose_val_is_the_test_split(tmp_path, monkeypatch):
-    small = dataclasses.replace(
-        DATASETS["imagenet"], num_classes=2, shape=(3, 8, 8), train_size=20, test_size=6, holdout=4
-    )
-    monkeypatch.setitem(DATASETS, "imagenet", small)
-    with pytest.raises(DataError, match=r"imagenet/train/<class>/.*data\.root"):
-        prepare(DatasetSpec("imagenet"), tmp_path / "out", root=tmp_path)
-    paint(tmp_path / "imagenet", "train", 10, classes=("n02", "n01"))
-    paint(tmp_path / "imagenet", "val", 3, classes=("n02", "n01"))
-    manifest = prepare(DatasetSpec("imagenet"), tmp_path / "out", root=tmp_path)
-    assert manifest["sizes"] == {"train": 16, "val": 4, "test": 6}
-    assert manifest["class_names"] == ["n01", "n02"]
-    assert manifest["mean"] == [0.485, 0.456, 0.406]
-    (tmp_path / "imagenet" / "train" / "n01" / "000.png").unlink()
-    with pytest.raises(DataError, match="15 train images, the declared size says 16"):
-        prepare(DatasetSpec("imagenet"), tmp_path / "again", root=tmp_path)

@@ -175,7 +175,8 @@ def _without_broken(source: Source) -> tuple[Source, dict[str, list[str]]]:
     Raises:
         DataError: none of a class of training is left.
     """
-    splits, skipped = {}, {}
+    splits: dict[str, Any] = {}
+    skipped: dict[str, list[str]] = {}
     for name in SPLITS:
         split: Split | None = getattr(source, name)
         if split is None:
@@ -201,7 +202,8 @@ def _pack(chosen: dict[str, tuple[Split, Ids]], out: Path) -> dict[str, dict[str
         DataError: some do not decode.
     """
     files = {split: [part.files[i] for i in ids] for split, (part, ids) in chosen.items()}
-    sizes, broken = {}, []
+    sizes: dict[str, NDArray[np.int32]] = {}
+    broken: list[str] = []
     for split, (part, ids) in chosen.items():
         if part.sizes is not None:
             sizes[split] = part.sizes[ids]

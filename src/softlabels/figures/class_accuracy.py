@@ -82,7 +82,7 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
     probes = [probe_of(artifact, member.family, "logits", "train") for member in artifact.members]
     counts = sorted({str(p.per_class) for p in probes if p is not None and p.per_class is not None})
     part = f"the first {' or '.join(counts)} of each class" if counts else "all of each class"
-    suspect = "order_suspect: the printed classes look reversed (X-07); compare means. "
+    suspect = "order_suspect: the printed classes look reversed; compare means. "
     return [
         f"Top-1 accuracy in percent over the images of a class (training: {part}; held-out: all of them; one of 50 "
         "images is 2 points), and class_top1_mean: mean over the classes, whatever their sizes. "

@@ -2,7 +2,7 @@
 
 Of a student trained at T1 and one at T2 that differ in nothing else, paired by seed, asked about the same images
 (`metrics.diffusion`). η(S1) < 0 < η(S2) is what the paper calls systematic diffusion; under the normalisation the two
-signs are nearly one condition (X-21), so the change of plain distances stands beside it.
+signs are nearly one condition (C-ETA), so the change of plain distances stands beside it.
 """
 
 from __future__ import annotations
@@ -154,9 +154,8 @@ def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figur
             _bars(axes, own, names)
             axes.set_title(f"{title}\n{'training' if split == 'train' else 'held-out'} images ({split})")
             axes.axvline(0, lw=0.8, color="0.35")
-    stand_ins = {
-        c["target_class"]: c["our_class"] for c in ours.to_dict("records") if "_class=" in str(c["stands_for"])
-    }
+    replaced = ours[ours["stands_for"].astype(str).str.contains("target_class=")]
+    stand_ins = dict(zip(replaced["target_class"], replaced["our_class"], strict=True))
     said = [f"{name} ({stand_ins[name]})" if name in stand_ins else str(name) for name in names]
     panels[0, 0].set_yticks(range(len(names)), [name.replace("_", " ") for name in said])
     if names:
@@ -178,9 +177,8 @@ def _bars(axes: Axes, own: pd.DataFrame, names: list[str]) -> None:
             edgecolor="white", linewidth=0, xerr=cells["std"].fillna(0), error_kw={"lw": 0.8, "ecolor": "0.25"},
             label=f"η({symbol}), {kind} classes",
         )  # fmt: skip
-        own_data = ~cells["stands_for"].astype(str).str.contains(
-            "dataset="
-        )  # else a number of other pictures would stand there
+        # Where a scale replaced the data set, the paper's number is of other pictures.
+        own_data = ~cells["stands_for"].astype(str).str.contains("dataset=")
         printed = [(p, place) for p, place in zip(cells["published"].where(own_data), places, strict=True) if p == p]
         if printed:
             axes.plot(*zip(*printed, strict=True), "D", ms=3, mfc="none", mec="0.1", mew=0.8, label="published")
@@ -198,12 +196,11 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
         "pairwise": "mean distances of pairs of images, projected by the templates of the classes concerned",
         "pairwise_unprojected": "mean distances of pairs of images",
     }[kind]
-    how = "one choice for all networks" if choice_of(artifact, "sets").by == "distance" else "the same for all networks"
     said = [
         f"η: mean change in percent from T = {first:g} to {second:g} of {what}, relative to their sum over S1 ∪ S2 "
         f"(C-ETA); mean and std (n − 1) over {seeds_label(ours['n'])} (one seed for both students); S1 and S2: "
-        f"{_sets_in_words(artifact)}, {how}. Relative distances sum to 1, so that a fall on S1 forces a rise on S2 "
-        "(X-21): of plain distances (unnormalised) the two are told apart."
+        f"{_sets_in_words(artifact)}, the same for all networks. Relative distances sum to 1, so that a fall on S1 "
+        "forces a rise on S2; changes of plain distances (unnormalised) tell the two apart."
     ]
     for split in dict.fromkeys(ours["split"]):
         own = ours[ours["split"] == split].assign(is_similar=~ours["metric"].str.endswith("_dissimilar"))
@@ -229,6 +226,6 @@ def _sets_in_words(artifact: Artifact) -> str:
         "families": "the target's declared family and all other classes",
         "groups": f"the target's group in {choice.file} and all other groups",
         "distance": f"nearest {choice.nearest:g} % and farthest {choice.farthest:g} % by centroids of "
-        f"{choice.reference}",
+        f"{choice.reference} (its first seed)",
         "list": "as written out",
     }[choice.by]

@@ -175,5 +175,5 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
     if artifact.kind == "figure":
         bars = f" Bars: min to max, {seeds_label(plotted['n'])}." if len(plotted) else ""
         return [said + bars, *solved]
-    lost = " Printed numbers at T_a and T_b stand beside ours there; the printed temperatures are lost (X-28)."
+    lost = " Printed numbers at T_a and T_b stand beside ours there; the printed temperatures are lost (C-MATCH)."
     return [said + (lost if solved else ""), *solved, READING]

@@ -215,10 +215,11 @@ class Grid:
         source, place = self._known("weights", name, key(where, "weights")), key(self.where, f"weights.{name}")
         if name in self.substitute.get("weights", {}):
             source, place = self.substitute["weights"][name], key(self.scale_where, f"substitute.weights.{name}")
-            begun = "trained from scratch" if source is None else f"begun with {' '.join(map(str, source.values()))}"
-            changes.append(f"{begun} in place of {name}")
+            changes.append(f"{_beginning(source)} in place of {name}")
         if source is None:
             return None
+        if "family" in source:
+            return self._initial({**source, **named}, place, changes)
         run = from_dict(UserWeights if "weights" in source else TorchvisionWeights, source, place)
         return from_dict(Initial, {"run": run, **named}, where)
 
@@ -311,6 +312,16 @@ class Grid:
             notes=tuple(f"{self.scale['scale']}: {change}" for change in dict.fromkeys([*sorted(changes), *thinned])),
             variants=tuple(declared.get("variants") or ()),
         )
+
+
+def _beginning(weights: Mapping[str, Any] | None) -> str:
+    """What a scale lets runs begin with, in words."""
+    if weights is None:
+        return "trained from scratch"
+    kinds = ("family", "torchvision", "weights")
+    name = next(weights[kind] for kind in kinds if kind in weights)
+    chosen = ", ".join(f"{k}={v}" for k, v in weights.items() if k not in (*kinds, "sha256"))
+    return f"begun with {name}" + (f" ({chosen})" if chosen else "")
 
 
 def _located(check: Callable[..., Any], where: str) -> Callable[..., Any]:

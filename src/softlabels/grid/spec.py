@@ -167,7 +167,7 @@ class Parent:
             regular = recipe.milestone_every is not None and step % recipe.milestone_every == 0
             require(
                 regular or step in recipe.milestones,
-                f"{self.role}.checkpoint: the {self.role} keeps no weights at step {step}; "
+                f"{self.role}.checkpoint: that run keeps no weights at step {step}; "
                 "add it to the milestones of its recipe",
             )
 

@@ -28,7 +28,8 @@ class Asked:
 
     def to(self, device: torch.device) -> Asked:
         """The same on a device."""
-        return Asked(*(None if t is None else t.to(device) for t in (self.positions, self.views, self.epochs)))  # type: ignore[arg-type]
+        views, epochs = (None if t is None else t.to(device) for t in (self.views, self.epochs))
+        return Asked(self.positions.to(device), views, epochs)
 
 
 class Pictures:

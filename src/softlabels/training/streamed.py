@@ -57,7 +57,7 @@ class Streamed(Pictures):
 
         def chunks() -> Iterator[Asked]:
             for batch in asked:
-                batch = Asked(*(None if t is None else t.cpu() for t in (batch.positions, batch.views, batch.epochs)))
+                batch = batch.to(torch.device("cpu"))
                 waiting.append(batch)
                 for start in range(0, len(batch.positions), CHUNK):
                     part = slice(start, start + CHUNK)
@@ -97,7 +97,8 @@ class _Maker(Dataset[Any]):
                 picture = self.files.picture(position)
             except UNDECODABLE as error:
                 return f"picture {self.ids[position]} does not decode ({error}): what was packed has changed"
-            out[b] = plain_view(picture, self.augment) if drawn is None else view_of(picture, drawn, b, self.augment)
+            view = plain_view(picture, self.augment) if drawn is None else view_of(picture, drawn, b, self.augment)
+            out[b] = np.asarray(view)
         return torch.from_numpy(out)
 
 
@@ -136,8 +137,8 @@ def _without_torchs_words(found: Iterator[Any]) -> Iterator[Any]:
             chunk = next(found)
         except StopIteration:
             return
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        except (RuntimeError, OSError, EOFError) as error:  # the last two: in the midst of handing over a chunk
+            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                 raise
             raise SoftlabelsError(
                 "a process that decodes pictures has died, as when memory (or shared memory, /dev/shm) runs out; "

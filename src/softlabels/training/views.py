@@ -57,6 +57,7 @@ def draw(sizes: NDArray[np.int32], ids: Tensor, views: Tensor, stream: int, spec
     def factor(channel: int, most: float) -> NDArray[Any] | None:
         return between(channel, max(0.0, 1 - most), 1 + most) if most else None
 
+    both = spec.jitter_brightness and spec.jitter_contrast
     return Drawn(
         boxes=None if spec.scale is None else random_boxes(sizes, ids, views, stream, spec.scale, spec.ratio or RATIO),
         flip=integers(stream, views, ids, _FLIP, 2).bool().numpy() if spec.flip else None,
@@ -64,7 +65,7 @@ def draw(sizes: NDArray[np.int32], ids: Tensor, views: Tensor, stream: int, spec
         grayscale=between(_GRAYSCALE, 0, 1) < spec.grayscale if spec.grayscale else None,
         brightness=factor(_BRIGHTNESS, spec.jitter_brightness),
         contrast=factor(_CONTRAST, spec.jitter_contrast),
-        contrast_first=integers(stream, views, ids, _ORDER, 2).bool().numpy(),
+        contrast_first=integers(stream, views, ids, _ORDER, 2).bool().numpy() if both else None,
     )
 
 
