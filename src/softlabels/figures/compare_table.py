@@ -55,7 +55,9 @@ def _entropies(artifact: Artifact, source: Source, member: Member) -> list[Row]:
     rows = []
     for seed in member.seeds:
         logits = _training_logits(artifact, source, member, seed) if temperatures else None
-        for t in temperatures if logits is not None else ():
+        if logits is None:
+            continue
+        for t in temperatures:
             at = _solved(artifact, source, t, seed, logits) if isinstance(t, EqualEntropy) else t
             if at is not None:
                 row = source.row(artifact, member, seed, "train", "last", "entropy", entropy(logits, at))

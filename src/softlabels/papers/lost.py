@@ -70,7 +70,7 @@ def elsewhere(paper: pd.DataFrame, printed: pd.DataFrame, key: Sequence[str]) ->
         printed: those of the whole paper.
         key: the columns that name a number within an artifact.
     """
-    found = [_other(row, printed, key) for row in paper.to_dict("records")]
+    found = [_other({str(k): v for k, v in row.items()}, printed, key) for row in paper.to_dict("records")]
     return paper.assign(elsewhere=[name for name, _ in found], printed_elsewhere=[value for _, value in found])
 
 
