@@ -23,6 +23,7 @@ from softlabels.grid.costs import check_cache_budget, needed_caches
 from softlabels.grid.expand import load_plan
 from softlabels.grid.identity import run_id
 from softlabels.grid.initial import UserWeights
+from softlabels.grid.overhaul import Overhaul
 from softlabels.grid.plan import Plan
 
 ROOT = Path(__file__).parents[1]
@@ -509,6 +510,8 @@ def _schema(name: str) -> Any:
         ("hard", s.Hard, set()),
         ("smooth", s.Smooth, set()),
         ("distill", s.Distill, set()),
+        ("equal_entropy", s.EqualEntropy, set()),
+        ("features", Overhaul, set()),
         ("logit_match", s.LogitMatch, set()),
         ("image_probe", probes.Probe, set()),
         ("weights", UserWeights, {"torchvision", "family"}),

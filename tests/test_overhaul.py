@@ -274,6 +274,16 @@ def test_student_and_connectors_learn_and_the_teacher_stays(digits: Data, tmp_pa
     assert not any(torch.equal(p, weights[n]) for n, p in job.network.named_parameters())
 
 
+def test_connectors_are_clipped_with_the_network(digits: Data, tmp_path: Path) -> None:
+    """With all of the gradient's norm taken away nothing moves."""
+    recipe = dataclasses.replace(RECIPE, clip_norm=1e-9, optimiser=Optimiser(lr=0.1))
+    job = trainer(digits, tmp_path, dataclasses.replace(STUDENT, recipe=recipe))
+    before = [p.detach().clone() for p in (*job.network.parameters(), *job.objective.parameters())]
+    job._train_step()
+    for old, new in zip(before, (*job.network.parameters(), *job.objective.parameters()), strict=True):
+        torch.testing.assert_close(new.detach(), old, rtol=0, atol=1e-9)
+
+
 def test_a_student_begins_like_any_other_and_leaves_its_connectors_behind(digits: Data, tmp_path: Path) -> None:
     short = dataclasses.replace(STUDENT, recipe=dataclasses.replace(RECIPE, steps=3))
     plain = dataclasses.replace(short, targets=dataclasses.replace(TARGETS, features=None, cache="online"))
