@@ -554,6 +554,24 @@ def test_distillation_grid_answers(layout: Layout) -> None:
     assert rows["artifact"].eq("grid").all()
 
 
+def test_distillation_grid_draws_a_line_for_each_way_of_training(layout: Layout) -> None:
+    art = own_grid(layout)
+    longer = [
+        member("trained_longer", replace(m.run, recipe=replace(RECIPE, steps=200)))
+        for m in art.members
+        if m.family == "student"
+    ]
+    for m in longer:
+        for seed in m.seeds:
+            write_run(layout, m.run, seed, 0.9)
+    art = artifact("distillation_grid", [*art.members, *longer], name="own.grid")
+    _, plotted, _ = made(art, layout)
+    lines = plotted[plotted["role"] == "student"].groupby("line").size().to_dict()
+    named = ("student", "trained longer")
+    assert lines == {f"teacher resnet56, α = {a:g}, {name}": 3 for a in (0.0, 0.1) for name in named}
+    assert set(plotted[plotted["role"] == "baseline"]["line"]) == {"hard labels", "label smoothing, α = 0.1"}
+
+
 def test_distillation_grid_is_undecided_where_the_interval_holds_zero(layout: Layout) -> None:
     _, _, provenance = made(own_grid(layout, better=0.0), layout)
     assert provenance["face"][2].endswith("undecided.")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from softlabels.figures import roles
+from softlabels.grid.expand import load_plan
 from softlabels.grid.identity import run_id
 from softlabels.grid.plan import Artifact, Member
 from softlabels.grid.recipe import Optimiser, Recipe
@@ -28,6 +30,7 @@ from softlabels.metrics.rows import COLUMNS, key_columns
 from softlabels.papers.flags import MEANING, explain, stem
 from softlabels.papers.published import JOIN, all_published, compare, printed_table, published
 
+ROOT = Path(__file__).parents[1]
 PAPER = "chandrasegaran2022"
 RECIPE = Recipe(64, Optimiser(0.1), steps=10)
 TEXT = TranslationRecipe(100, 1e-3, 10, 20)
@@ -289,3 +292,34 @@ def test_every_flag_is_explained() -> None:
     assert said.startswith("Flags of the printed numbers. conflict_with: the paper prints another")
     assert "n_runs_implied: its digits" in said
     assert explain(["", ""]) == []
+
+
+@pytest.mark.parametrize("scale", ["paper", "demo"])
+def test_the_grid_has_a_network_for_every_printed_number(scale: str) -> None:
+    plan = load_plan({"scale": scale, "papers": [PAPER]}, ROOT)
+    for name in sorted(NUMBERS):
+        asked = plan.artifacts[f"{PAPER}.{name}"]
+        if name == "text_params":
+            assert set(asked.options["models"]) == set(published(PAPER, name)["student"])
+            continue
+        compared = compare(_of_the_grid(asked), asked)
+        alone = compared[compared["published"].notna() & (compared["n"] == 0)]
+        thinned = any("thinned" in note for note in asked.notes)
+        left_out = alone[alone["metric"] != "entropy_max"]["kd_temperature"]
+        assert set(left_out) <= ({2.0} if thinned else set()), name  # the demo has T = 1, 3 and 64
+        assert len(alone) - len(left_out) == WITHOUT_A_RUN.get(name, 0)
+
+
+def _of_the_grid(asked: Artifact) -> pd.DataFrame:
+    """As `answers`, entropies where a network teaches; of Table H.1 at the temperatures that it asks for."""
+    rows = answers(asked)
+    if asked.name == "tableH1":
+        return rows
+    at = {
+        (f"run{number}", key_columns(asked, student, "", "")["kd_temperature"])
+        for number, m in enumerate(asked.members)
+        for student in roles.distilled(asked)
+        if roles.teaches(m, student)
+    }
+    places = zip(rows["metric"], rows["run_id"], rows["kd_temperature"], strict=True)
+    return rows[[metric != "entropy" or (run, t) in at for metric, run, t in places]]
