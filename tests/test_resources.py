@@ -15,7 +15,7 @@ from softlabels.grid.expand import chain, load_plan
 from softlabels.grid.identity import run_id
 from softlabels.grid.packs import Pack, cache_packs, probe_packs, training_packs, translation_packs
 from softlabels.grid.plan import Jobs, Plan
-from softlabels.grid.resources import Estimator
+from softlabels.grid.resources import Estimator, Resources
 from softlabels.grid.spec import ModelSpec, RunSpec
 from softlabels.layout import Layout
 from softlabels.models import build, parameter_count
@@ -224,3 +224,17 @@ def test_small_networks_share_a_gpu_where_the_site_can(tmp_path: Path) -> None:
         assert (asked.shards, asked.gpu) == ((0, 1) if large else (4, 0)), pack.rule
     on_cpu = dataclasses.replace(plan, jobs=Jobs("cpu", gpu_share=4))
     assert not any(Estimator(on_cpu, layout_of(plan, tmp_path)).shards(p) for p in every_pack(plan, tmp_path))
+
+
+def test_jobs_on_files_ask_for_processes_that_decode(tmp_path: Path) -> None:
+    def estimate(dataset: str, workers: int) -> Resources:
+        plan = plan_of("paper", flops_per_second=1e14, jobs=Jobs("cuda", max_minutes=10**6, workers=workers))
+        return Estimator(plan, layout_of(plan, tmp_path)).of(pack_of(plan, tmp_path, dataset))
+
+    files = {workers: estimate("imagenet", workers) for workers in (0, 1, 4, 64)}
+    assert {workers: found.cpus for workers, found in files.items()} == {0: 1, 1: 2, 4: 5, 64: 65}
+    assert files[4].mem_mb == files[0].mem_mb + 4 * resources.WORKER_MB
+    pictures = 200 * 1_231_167  # epochs of the Inception network's recipe
+    assert files[1].minutes == pytest.approx(2 * pictures / resources.DECODED_PER_SECOND / 60, rel=0.001)
+    assert files[0].minutes == files[1].minutes > files[4].minutes > files[64].minutes  # then the network takes longer
+    assert {estimate("cifar10", workers).cpus for workers in (0, 4)} == {1}

@@ -28,6 +28,8 @@ class Asked:
 
     def to(self, device: torch.device) -> Asked:
         """The same on a device."""
+        if self.positions.device == device:
+            return self
         views, epochs = (None if t is None else t.to(device) for t in (self.views, self.epochs))
         return Asked(self.positions.to(device), views, epochs)
 

@@ -165,9 +165,9 @@ class Trainer:
         for step in range(self.step, self.steps):
             where, when = (torch.from_numpy(array) for array in batch_at(self.seed, step, B, len(self.train_set)))
             views = self.teacher.views(when) if self.teacher else when
-            for start in range(0, B, size):
+            for start in range(0, B, size):  # one part: no slices, which tiny networks would feel
                 part = slice(start, start + size)
-                yield Asked(where[part], views[part], when[part])
+                yield Asked(*(t if size == B else t[part] for t in (where, views, when)))
 
     def _train_step(self) -> Tensor:
         """One optimiser step; returns the mean loss (before `loss_scale`) on the device."""
