@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import log_softmax
 
 from softlabels.errors import DataError, SpecError
-from softlabels.metrics.arrays import Floats, checked, checked_logits, checked_temperature
+from softlabels.metrics.arrays import Floats, checked, checked_logits, checked_temperature, log_softmax
 
 TEMPERATURES = (1e-3, 1e4)
 """Where the T of a given entropy is searched. At larger T the entropy is log K up to rounding."""
@@ -127,5 +126,5 @@ def _blocks(logits: ArrayLike) -> Iterator[Floats]:
 
 
 def _log_softmax(z: Floats, temperature: float) -> Floats:
-    log_p: Floats = log_softmax(z / checked_temperature(temperature), axis=1)
+    log_p: Floats = log_softmax(z / checked_temperature(temperature))
     return log_p
