@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import seaborn
 from safetensors.numpy import load_file, save_file
 from scipy.special import log_softmax, softmax
 
 from softlabels.errors import DataError, SpecError
-from softlabels.figures import make
+from softlabels.figures import make, style
 from softlabels.figures.intervals import bounds
 from softlabels.figures.source import Source
 from softlabels.files import write_json
@@ -626,3 +627,7 @@ def test_merge_metrics_keeps_every_digit(layout: Layout, tmp_path: Path) -> None
     make.merge_metrics([*tables, tables[0]], tmp_path / "metrics.csv")
     first, second = (path.read_text().splitlines() for path in tables)
     assert (tmp_path / "metrics.csv").read_text().splitlines() == first + second[1:]
+
+
+def test_the_palette_is_the_one_of_seaborn_for_colour_blind_readers() -> None:
+    assert [tuple(colour) for colour in style.PALETTE] == [tuple(c) for c in seaborn.color_palette("colorblind")]

@@ -160,7 +160,7 @@ def _provenance(
         "commit": _commit(),
         "versions": {
             "python": platform.python_version(),
-            **{name: version(name) for name in ("softlabels", "numpy", "pandas", "matplotlib")},
+            **{name: version(name) for name in ("softlabels", "numpy", "pandas", "matplotlib", "seaborn")},
         },
     }
 
