@@ -3,8 +3,8 @@ import shlex
 
 from softlabels.controller import after_living_jobs
 from softlabels.figures.declared.sets import files_of
-from softlabels.grid.expand import chain as with_teachers  # `chain` would hide one of Snakemake's own names
 from softlabels.grid.identity import dataset_id, probe_id, run_id
+from softlabels.grid.plan import chain as with_teachers  # `chain` would hide one of Snakemake's own names
 from softlabels.grid.spec import to_dict
 from softlabels.files import sha256
 from softlabels.versions import PACKAGE, code_version

@@ -85,7 +85,9 @@ def test_a_solved_temperature_makes_targets_equally_soft(layout: Layout) -> None
             write_probe(layout, m.run, seed, CLEAN, {"labels": np.arange(50) % K, "logits/last": z})
     as_soft = EqualEntropy(Teacher(TEACHERS[0.1]), 2.0)
     members += [member("students", spec(Distill(Teacher(TEACHERS[a]), t))) for a, t in ((0.0, as_soft), (0.1, 2.0))]
-    rows, _, _ = made(artifact("compare_table", members, "table", [("teachers", CLEAN)], name="own.soft"), layout)
+    art = artifact("compare_table", members, "table", [("teachers", CLEAN)], name="own.soft")
+    rows, _, provenance = made(art, layout)
+    assert "kd_temperature is empty where T is solved for" in provenance["face"][0]
     found = rows[rows["metric"] == "entropy"].pivot(index="seed", columns="method", values="value")
     assert len(found) == 3
     np.testing.assert_allclose(found["ce"], found["ls"], rtol=1e-6)

@@ -19,10 +19,10 @@ from softlabels.grid import spec as s
 from softlabels.grid.audit import audit
 from softlabels.grid.config import read_yaml
 from softlabels.grid.costs import training_flops
-from softlabels.grid.expand import chain, load_plan
+from softlabels.grid.expand import load_plan
 from softlabels.grid.identity import read_spec, run_id, spec_digest, write_spec_files
 from softlabels.grid.packs import generation, training_packs
-from softlabels.grid.plan import Plan
+from softlabels.grid.plan import Plan, chain
 from softlabels.inspect import collect_garbage, show
 from softlabels.layout import Layout
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.special
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from softlabels.errors import DataError, SpecError
 from softlabels.metrics import soft_targets
+from softlabels.metrics.arrays import log_softmax
 from softlabels.metrics.soft_targets import (
     effective_label,
     entropy,
@@ -247,3 +249,10 @@ def test_malformed_logits_are_named_in_every_block(metric, monkeypatch):
     for shape in ((0, 4), (4,), (3, 2, 4), (3, 1)):
         with pytest.raises(DataError, match=r"\[N, K\]"):
             metric(np.zeros(shape))
+
+
+def test_log_softmax_is_that_of_scipy_to_the_bit():
+    for scale in (1e-3, 1, 300):
+        z = np.random.default_rng(0).normal(0, scale, (200, 7))
+        np.testing.assert_array_equal(log_softmax(z), scipy.special.log_softmax(z, axis=1))
+    assert log_softmax(np.zeros((0, 3))).shape == (0, 3)

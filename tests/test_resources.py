@@ -11,10 +11,10 @@ from softlabels.files import write_json
 from softlabels.grid import resources
 from softlabels.grid.config import read_yaml
 from softlabels.grid.costs import BODY_PARAMETERS, parameters, training_flops
-from softlabels.grid.expand import chain, load_plan
+from softlabels.grid.expand import load_plan
 from softlabels.grid.identity import run_id
 from softlabels.grid.packs import Pack, cache_packs, probe_packs, training_packs, translation_packs
-from softlabels.grid.plan import Jobs, Plan
+from softlabels.grid.plan import Jobs, Plan, chain
 from softlabels.grid.resources import Estimator, Resources
 from softlabels.grid.spec import ModelSpec, RunSpec
 from softlabels.layout import Layout

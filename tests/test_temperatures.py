@@ -22,11 +22,11 @@ from softlabels.files import read_json, sha256, write_json
 from softlabels.grid.audit import audit
 from softlabels.grid.config import read_yaml
 from softlabels.grid.costs import needed_caches
-from softlabels.grid.expand import chain, load_plan
+from softlabels.grid.expand import load_plan
 from softlabels.grid.files import write_plan
 from softlabels.grid.identity import caches_of, dataset_id, read_spec, run_id, spec_digest
 from softlabels.grid.packs import cache_packs, generation, training_packs
-from softlabels.grid.plan import Plan
+from softlabels.grid.plan import Plan, chain
 from softlabels.grid.spec import Distill, EqualEntropy, RunSpec, Teacher, parents_of, reference_of, to_dict
 from softlabels.inspect import collect_garbage, show
 from softlabels.layout import Layout

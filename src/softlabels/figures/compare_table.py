@@ -11,7 +11,7 @@ import pandas as pd
 from softlabels.figures import roles
 from softlabels.figures.source import Measured, Row, Source, by_seed, tidy
 from softlabels.grid.plan import Artifact, Member
-from softlabels.grid.spec import Distill, EqualEntropy, Run
+from softlabels.grid.spec import Distill, EqualEntropy, Run, reference_of
 from softlabels.metrics.soft_targets import entropy, equal_entropy_temperature
 from softlabels.metrics.tokens import token_rows
 from softlabels.papers.flags import explain
@@ -122,6 +122,8 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
         )
     if (plotted["metric"] == "entropy").any():
         said += " entropy: of the teacher's targets at kd_temperature, mean over the training images, in nats."
+    if any(reference_of(m.run) for m in artifact.members):
+        said += " kd_temperature is empty where T is solved for, so that targets are as soft as another teacher's."
     return [said, *_twice(plotted), *explain(plotted["flags"].dropna())]
 
 

@@ -22,9 +22,8 @@ from softlabels.errors import SoftlabelsError
 from softlabels.figures.declared import check
 from softlabels.figures.source import Source
 from softlabels.files import atomic, read_json, sha256, write_json
-from softlabels.grid.expand import chain
 from softlabels.grid.identity import initial_id, run_id, teacher_id
-from softlabels.grid.plan import Artifact
+from softlabels.grid.plan import Artifact, chain
 from softlabels.grid.spec import initial_of, reference_of, teacher_of
 from softlabels.layout import Layout
 from softlabels.metrics.rows import COLUMNS, read_rows, write_rows

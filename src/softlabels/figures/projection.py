@@ -235,4 +235,5 @@ def _over_seeds(plotted: pd.DataFrame, rows: pd.DataFrame) -> str:
         _, _, student = title.rpartition(", student at ")
         said.append(f"{'student, ' + student if ', student at ' in title else 'labels'}: {', '.join(values)}")
     n = int(rows[rows["metric"].str.startswith("centroid_distance_ratio")]["seed"].nunique())
-    return f"Distance ratio on training images, mean ± std over {n} seed{'s' if n > 1 else ''}: {'; '.join(said)}."
+    over = f"mean ± std over {n} seeds" if n > 1 else "one seed"
+    return f"Distance ratio on training images, {over}: {'; '.join(said)}."

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from softlabels.grid import costs
-from softlabels.grid.expand import chain
 from softlabels.grid.identity import caches_of, probe_id, run_id, spec_digest
 from softlabels.grid.packs import cache_packs, probe_packs, training_packs, translation_packs
-from softlabels.grid.plan import Plan
+from softlabels.grid.plan import Plan, chain
 from softlabels.grid.resources import Estimator, Recorded
 from softlabels.layout import Layout
 

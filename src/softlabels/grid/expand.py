@@ -18,8 +18,8 @@ from softlabels.grid.config import numbers, read_yaml, validate
 from softlabels.grid.families import Grid
 from softlabels.grid.identity import run_id
 from softlabels.grid.parse import key, require_known
-from softlabels.grid.plan import Artifact, Jobs, Plan
-from softlabels.grid.spec import Distill, Run, parents_of, to_dict
+from softlabels.grid.plan import Artifact, Jobs, Plan, chain
+from softlabels.grid.spec import Distill, Run, to_dict
 
 DEFAULTS: dict[str, Any] = {
     "scale": "demo",
@@ -155,20 +155,6 @@ def read_grid(path: Path, schemas: Path, root: Path) -> dict[str, Any]:
 
 def _relative(path: Path, root: Path) -> str:
     return str(path.relative_to(root))
-
-
-def chain(run: Run, seeds: Iterable[int]) -> list[tuple[Run, tuple[int, ...]]]:
-    """A run and the runs it begins with or learns from, these first, each with the seeds that `seeds` of it need."""
-    found: dict[Run, set[int]] = {}
-
-    def add(spec: Run, needed: Iterable[int]) -> None:
-        needed = set(needed)
-        for origin, parent in parents_of(spec):
-            add(origin, map(parent.seed_for, needed))
-        found.setdefault(spec, set()).update(needed)
-
-    add(run, seeds)
-    return [(spec, tuple(sorted(needed))) for spec, needed in found.items()]
 
 
 def _shared_runs(artifacts: Iterable[Artifact]) -> tuple[dict[str, Run], dict[str, tuple[int, ...]]]:

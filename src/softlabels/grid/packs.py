@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from softlabels.grid.costs import caching_flops, needed_caches, probe_flops, training_flops
-from softlabels.grid.expand import chain
 from softlabels.grid.identity import CacheNeed, caches_of, dataset_id, initial_id, probe_id, run_id
 from softlabels.grid.initial import TorchvisionWeights
-from softlabels.grid.plan import Plan
+from softlabels.grid.plan import Plan, chain
 from softlabels.grid.probes import AnyProbe, Translations
 from softlabels.grid.spec import Parent, Run, initial_of, parents_of
 from softlabels.layout import Layout

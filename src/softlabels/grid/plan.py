@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from softlabels.errors import SpecError
 from softlabels.grid.probes import AnyProbe
-from softlabels.grid.spec import Run
+from softlabels.grid.spec import Run, parents_of
 
 
 @dataclass(frozen=True)
@@ -133,3 +133,17 @@ class Plan:
         """Assumed operations per second of a run."""
         own = self.translation_flops_per_second if run.task == "translation" else None
         return own or self.flops_per_second
+
+
+def chain(run: Run, seeds: Iterable[int]) -> list[tuple[Run, tuple[int, ...]]]:
+    """A run and the runs it begins with or learns from, these first, each with the seeds that `seeds` of it need."""
+    found: dict[Run, set[int]] = {}
+
+    def add(spec: Run, needed: Iterable[int]) -> None:
+        needed = set(needed)
+        for origin, parent in parents_of(spec):
+            add(origin, map(parent.seed_for, needed))
+        found.setdefault(spec, set()).update(needed)
+
+    add(run, seeds)
+    return [(spec, tuple(sorted(needed))) for spec, needed in found.items()]

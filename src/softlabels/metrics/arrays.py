@@ -41,6 +41,15 @@ def checked(logits: ArrayLike, labels: ArrayLike) -> tuple[Floats, Ints]:
     return z, y.astype(np.int64)
 
 
+def log_softmax(logits: Floats) -> Floats:
+    """Logarithms of the softmax of each row of finite logits `[N, K]`.
+
+    The arithmetic is that of `scipy.special.log_softmax`, whose import takes longer than most tables take to make.
+    """
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+
+
 def checked_temperature(temperature: float) -> float:
     """A temperature T > 0.
 

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.special import log_softmax
 
 from softlabels.errors import DataError
-from softlabels.metrics.arrays import checked, checked_temperature
+from softlabels.metrics.arrays import checked, checked_temperature, log_softmax
 
 
 def top_k_accuracy(logits: ArrayLike, labels: ArrayLike, k: int = 1) -> float:
@@ -60,5 +59,5 @@ def class_accuracy(logits: ArrayLike, labels: ArrayLike, classes: Mapping[str, i
 def nll(logits: ArrayLike, labels: ArrayLike, temperature: float = 1.0) -> float:
     """Mean negative log-likelihood −log p_y(T) in nats, of logits `[N, K]`."""
     z, y = checked(logits, labels)
-    log_p = log_softmax(z / checked_temperature(temperature), axis=1)
+    log_p = log_softmax(z / checked_temperature(temperature))
     return -float(log_p[np.arange(len(y)), y].mean())

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sacrebleu.metrics.bleu import BLEU
-from sacrebleu.metrics.chrf import CHRF
-
 from softlabels.errors import DataError, SoftlabelsError
 from softlabels.files import read_json
 
@@ -110,6 +107,9 @@ def signature_line(metrics: Sequence[str] = METRICS) -> str:
 
 def _scored(file: TranslationFile) -> dict[str, tuple[float, str]]:
     """Metric → (score, signature)."""
+    from sacrebleu.metrics.bleu import BLEU  # a tenth of a second, which tables of images need not wait for
+    from sacrebleu.metrics.chrf import CHRF
+
     tokenised = (list(file.tokenised_hypotheses), [list(file.tokenised_references)])
     plain = (list(file.hypotheses), [list(file.references)])
     # Without smoothing, as the scorer of fairseq and multi-bleu; `force`: that the text is tokenised is intended.
