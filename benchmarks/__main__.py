@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import demo, distillation, dry_run, planning, slurm, throughput, translation
+from benchmarks import demo, distillation, dry_run, planning, slurm, streaming, throughput, translation
 from benchmarks.measure import Scope, Unavailable, machine
 from softlabels.files import write_json
 from softlabels.training.device import configure
@@ -20,6 +20,7 @@ BENCHMARKS = {
     "planning": planning,
     "slurm": slurm,
     "translation": translation,
+    "streaming": streaming,
 }
 
 

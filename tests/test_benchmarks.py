@@ -168,6 +168,14 @@ def test_translation_is_measured_against_fairseq(tmp_path: Path) -> None:
     assert features["bytes_once"] > 4 * 16 * 104  # the output matrix
 
 
+def test_the_stream_of_files_is_measured_against_a_data_loader(tmp_path: Path) -> None:
+    record = bench(tmp_path, "streaming", SOFTLABELS_CIFAR10_JPEG="")
+    assert [ratio["workers"] for ratio in record["ratios"]] == [1, 2]
+    for ratio in record["ratios"]:
+        assert 0 < ratio["ratio"] < math.inf
+        assert ratio["pictures"] == 14  # 15 % of 16 are the test split
+
+
 def bench(out: Path, name: str, **environment: str) -> dict[str, Any]:
     """What a quick benchmark writes."""
     command = [sys.executable, "-m", "benchmarks", name, "--quick", "--repetitions", "1", "--out", str(out)]

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import seaborn
 from safetensors.numpy import load_file, save_file
 from scipy.special import log_softmax, softmax
 
 from softlabels.errors import DataError, SpecError
-from softlabels.figures import make
+from softlabels.figures import make, style
 from softlabels.figures.intervals import bounds
 from softlabels.figures.source import Source
 from softlabels.files import write_json
@@ -554,6 +555,24 @@ def test_distillation_grid_answers(layout: Layout) -> None:
     assert rows["artifact"].eq("grid").all()
 
 
+def test_distillation_grid_draws_a_line_for_each_way_of_training(layout: Layout) -> None:
+    art = own_grid(layout)
+    longer = [
+        member("trained_longer", replace(m.run, recipe=replace(RECIPE, steps=200)))
+        for m in art.members
+        if m.family == "student"
+    ]
+    for m in longer:
+        for seed in m.seeds:
+            write_run(layout, m.run, seed, 0.9)
+    art = artifact("distillation_grid", [*art.members, *longer], name="own.grid")
+    _, plotted, _ = made(art, layout)
+    lines = plotted[plotted["role"] == "student"].groupby("line").size().to_dict()
+    named = ("student", "trained longer")
+    assert lines == {f"teacher resnet56, α = {a:g}, {name}": 3 for a in (0.0, 0.1) for name in named}
+    assert set(plotted[plotted["role"] == "baseline"]["line"]) == {"hard labels", "label smoothing, α = 0.1"}
+
+
 def test_distillation_grid_is_undecided_where_the_interval_holds_zero(layout: Layout) -> None:
     _, _, provenance = made(own_grid(layout, better=0.0), layout)
     assert provenance["face"][2].endswith("undecided.")
@@ -608,3 +627,7 @@ def test_merge_metrics_keeps_every_digit(layout: Layout, tmp_path: Path) -> None
     make.merge_metrics([*tables, tables[0]], tmp_path / "metrics.csv")
     first, second = (path.read_text().splitlines() for path in tables)
     assert (tmp_path / "metrics.csv").read_text().splitlines() == first + second[1:]
+
+
+def test_the_palette_is_the_one_of_seaborn_for_colour_blind_readers() -> None:
+    assert [tuple(colour) for colour in style.PALETTE] == [tuple(c) for c in seaborn.color_palette("colorblind")]

@@ -32,7 +32,7 @@ from softlabels.grid.files import read_artifact, write_plan
 from softlabels.grid.identity import dataset_id, needed_cache, probe_id, run_id
 from softlabels.grid.plan import Artifact, Member, Plan
 from softlabels.grid.probes import ClassMeans, Probe
-from softlabels.grid.recipe import Optimiser, Recipe
+from softlabels.grid.recipe import Augment, Optimiser, Recipe
 from softlabels.grid.resources import _probe_bytes
 from softlabels.grid.spec import DatasetSpec, Hard, ModelSpec, RunSpec
 from softlabels.layout import Layout
@@ -244,7 +244,8 @@ def test_names_that_only_the_data_tell_are_looked_up_there() -> None:
 
 
 def test_means_of_all_of_imagenet_stay_small() -> None:
-    run = RunSpec(DatasetSpec("imagenet"), ModelSpec("resnet50"), Hard(), Recipe(256, Optimiser(0.1), epochs=90))
+    recipe = Recipe(256, Optimiser(0.1), epochs=90, augment=Augment(side=224))
+    run = RunSpec(DatasetSpec("imagenet"), ModelSpec("resnet50"), Hard(), recipe)
     means, features = ClassMeans("class_means"), Probe(what="features")
     assert _probe_bytes(run, means) < 20e6 < 1e9 < _probe_bytes(run, features)
     assert probe_flops(run, features) == 2 * (probe_flops(run, means) or 0)

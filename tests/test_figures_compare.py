@@ -13,7 +13,7 @@ from softlabels.errors import SpecError
 from softlabels.figures.declared import check
 from softlabels.grid.plan import Artifact
 from softlabels.grid.probes import Probe
-from softlabels.grid.spec import Distill, Teacher
+from softlabels.grid.spec import Distill, EqualEntropy, Teacher
 from softlabels.layout import Layout
 
 CLEAN = Probe(split="train", what="logits")
@@ -75,3 +75,18 @@ def test_a_teachers_targets_are_as_soft_as_where_they_teach(layout: Layout) -> N
     log_p = log_softmax(z.astype(float) / 3, axis=1)
     assert one["value"].item() == pytest.approx(-(np.exp(log_p) * log_p).sum(axis=1).mean())
     assert one[["split", "checkpoint"]].values.tolist() == [["train", "last"]]
+
+
+def test_a_solved_temperature_makes_targets_equally_soft(layout: Layout) -> None:
+    members = [member("teachers", run) for run in TEACHERS.values()]
+    for scale, m in zip((9, 3), members, strict=True):
+        for seed in m.seeds:
+            z = np.random.default_rng(seed).normal(0, scale, (50, 1, K)).astype(np.float32)
+            write_probe(layout, m.run, seed, CLEAN, {"labels": np.arange(50) % K, "logits/last": z})
+    as_soft = EqualEntropy(Teacher(TEACHERS[0.1]), 2.0)
+    members += [member("students", spec(Distill(Teacher(TEACHERS[a]), t))) for a, t in ((0.0, as_soft), (0.1, 2.0))]
+    rows, _, _ = made(artifact("compare_table", members, "table", [("teachers", CLEAN)], name="own.soft"), layout)
+    found = rows[rows["metric"] == "entropy"].pivot(index="seed", columns="method", values="value")
+    assert len(found) == 3
+    np.testing.assert_allclose(found["ce"], found["ls"], rtol=1e-6)
+    assert rows[(rows["metric"] == "entropy") & (rows["method"] == "ce")]["kd_temperature"].isna().all()

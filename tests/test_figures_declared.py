@@ -66,6 +66,15 @@ def test_checking_imports_no_heavy_library() -> None:
     assert done.stdout.strip() == ""
 
 
+def test_tables_wait_for_no_library_that_draws() -> None:
+    tables = [name for name, drawing in DRAWINGS.items() if drawing.kinds == ("table",)]
+    modules = ", ".join(f"softlabels.figures.{name}" for name in ("make", *tables))
+    code = f"import sys, {modules}; print(*{{'matplotlib', 'seaborn', 'torch'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+    assert len(tables) > 5
+
+
 @pytest.mark.parametrize("scale", ["demo", "paper"])
 def test_the_papers_artifacts_pass(scale: str) -> None:
     for found in load_plan({"scale": scale, "variants": True}, ROOT).artifacts.values():

@@ -1,29 +1,33 @@
-"""γ, mean targets, entropy and its temperature: closed forms, properties, scipy's values."""
+"""γ, log-odds, labels, mean targets, entropy and their temperatures: closed forms, properties, scipy's values."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from softlabels.errors import DataError, SpecError
 from softlabels.metrics import soft_targets
 from softlabels.metrics.soft_targets import (
+    effective_label,
     entropy,
     equal_entropy_temperature,
     gamma,
     insignificant_classes,
+    log_odds,
     mean_targets,
     softmax,
     temperature_of_entropy,
+    temperature_of_label,
 )
 
 K = 12
 LOGITS = 3 * np.random.default_rng(7).normal(size=(600, K))
 
+untimed = settings(deadline=None)
 logits_of_few = arrays(np.float64, (6, 4), elements=st.floats(-30, 30))
 labels_of_few = arrays(np.int64, (6,), elements=st.integers(0, 3))
 temperatures = st.floats(0.1, 50)
@@ -104,6 +108,85 @@ def test_logits_are_worked_on_in_blocks(monkeypatch):
     assert sum(seen) == 2 * len(LOGITS)
 
 
+@untimed
+@given(arrays(np.float64, (6, 4), elements=st.floats(-8, 8)), labels_of_few, st.floats(1, 50))
+def test_log_odds_are_those_of_softmax(logits, labels, temperature):
+    p = softmax(logits, temperature)[np.arange(6), labels]
+    assert log_odds(logits, labels, temperature) == pytest.approx(np.log(p / (1 - p)), abs=1e-8)
+
+
+def test_log_odds_go_on_where_probabilities_end():
+    found = log_odds([[900.0, 0.0, 0.0], [901.0, 0.0, 0.0], [900.0, 0.0, 0.0]], [0, 0, 1])
+    assert found == pytest.approx([900 - np.log(2), 901 - np.log(2), -900])
+
+
+def test_logits_that_are_given_stay_as_they_are():
+    """`log_odds` masks the true class in a copy."""
+    logits = np.array([[2.0, 0.0], [0.0, 2.0]])
+    log_odds(logits, [0, 0])
+    assert (logits == [[2, 0], [0, 2]]).all()
+
+
+@untimed
+@given(logits_of_few, labels_of_few, temperatures, st.floats(0.05, 1))
+def test_the_effective_label_mixes_hard_labels_and_targets(logits, labels, temperature, beta):
+    own = softmax(logits, temperature)[np.arange(6), labels]
+    expected = np.mean(1 - beta + beta * own)
+    assert effective_label(logits, labels, temperature, beta) == pytest.approx(expected, abs=1e-12)
+
+
+def test_targets_smoothed_over_the_others_have_a_label_of_1_minus_epsilon():
+    """Zhang & Sabuncu's 0.85, with and without a weight."""
+    smoothed = np.log([[0.85, 0.05, 0.05, 0.05], [0.05, 0.05, 0.05, 0.85]])
+    assert effective_label(smoothed, [0, 3]) == pytest.approx(0.85)
+    assert effective_label(smoothed, [0, 3], beta=0.4) == pytest.approx(0.94)
+
+
+@untimed
+@given(st.floats(0.3, 60), st.floats(0.5, 30), st.sampled_from([1.0, 0.4]))
+def test_the_temperature_of_a_label_in_closed_form(temperature, gap, beta):
+    """Of two classes p_y = 1/(1 + exp(−gap/T))."""
+    p = 1 / (1 + np.exp(-gap / temperature))
+    if 0.5 + 1e-6 < p < 1 - 1e-6:
+        found = temperature_of_label([[gap, 0.0], [0.0, gap]], [0, 1], 1 - beta + beta * p, beta)
+        assert found == pytest.approx(temperature, rel=1e-6)
+
+
+def test_a_temperature_gives_an_erring_teacher_the_papers_label():
+    labels = LOGITS.argmax(axis=1)
+    labels[:60] = (labels[:60] + 1) % K  # a tenth wrong
+    found = temperature_of_label(LOGITS, labels, 0.85, beta=0.4)
+    assert effective_label(LOGITS, labels, found, beta=0.4) == pytest.approx(0.85, abs=1e-12)
+    assert softmax(LOGITS, found)[np.arange(600), labels].mean() == pytest.approx(0.625, abs=1e-12)
+
+
+def test_of_several_temperatures_of_a_label_the_hottest():
+    """A close second of many classes: its p_y rises from 0 to nearly ½ and falls to 1/K."""
+    logits = [[1.0, 0.9, *[-3.0] * 48]]
+    found = temperature_of_label(logits, [1], 0.2)
+    assert effective_label(logits, [1], found) == pytest.approx(0.2)
+    assert effective_label(logits, [1], 0.05) < 0.2 < effective_label(logits, [1], 0.5)  # another lies between these
+    assert found > 0.5
+    hotter = [effective_label(logits, [1], t) for t in found * np.geomspace(1.001, 100, 50)]
+    assert max(hotter) < 0.2
+
+
+def test_labels_out_of_reach_are_named():
+    labels = LOGITS.argmax(axis=1)
+    labels[:60] = (labels[:60] + 1) % K
+    for label in (np.nan, np.inf, 0, 0.6, 0.97, 1):  # from 0.6 + 0.4/K to about 0.6 + 0.4 · 0.9
+        with pytest.raises(DataError, match=rf"mean label of {label:.6g} .*beta = 0.4.* between 0.6333\d+ and 0.9596"):
+            temperature_of_label(LOGITS, labels, label, beta=0.4)
+    for logits, label in ((np.zeros((2, 3)), 1 / 3), (9 * np.eye(2), 1)):  # which every T gives, every low one
+        with pytest.raises(DataError, match="no temperature"):
+            temperature_of_label(logits, [0, 1], label)
+    for beta in (0, 1.1, np.nan):
+        with pytest.raises(SpecError, match="beta"):
+            temperature_of_label(LOGITS, labels, 0.85, beta)
+    with pytest.raises(DataError, match="labels"):
+        temperature_of_label(LOGITS, labels[1:], 0.85)
+
+
 def test_insignificant_classes_are_a_hundredth_of_the_second_or_less():
     p = np.array([0.004, 0.4, 0.005, 0.59, 0.0])  # of class 3; the second is class 1
     assert insignificant_classes(p, 3) == 2  # a hundredth exactly counts
@@ -142,12 +225,14 @@ def test_one_teacher_is_as_soft_as_another():
 
 def test_entropies_out_of_reach_are_named():
     for nats in (np.nan, np.inf, -1, 0, np.log(K), 3):
-        with pytest.raises(DataError, match=rf"no temperature .* {nats:.6g} nats.*log K = 2.48491"):
+        with pytest.raises(DataError, match=rf"no temperature .* {nats:.6g} nats.*log K.* and 2.48491"):
             temperature_of_entropy(LOGITS, nats)
     with pytest.raises(DataError, match="no temperature"):
         temperature_of_entropy([[0.0, 0.0, -9.0]], 0.5)  # two equal largest: at least log 2
     with pytest.raises(DataError, match="no temperature"):
         temperature_of_entropy(np.zeros((2, 3)), 1)
+    with pytest.raises(DataError, match="no temperature"):
+        temperature_of_entropy(9 * np.eye(2), 0)  # in rounding every low T has it
     with pytest.raises(DataError, match="same images and classes"):
         equal_entropy_temperature(LOGITS, LOGITS[:, :5], 1)
 

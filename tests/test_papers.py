@@ -163,6 +163,9 @@ def test_every_published_key_that_is_compared_names_one_number() -> None:
     assert set(several["artifact"]) == {"table1"}
     lost = published("chandrasegaran2022", "tableH1").set_index(["method", "metric"])["value"]
     assert (lost["ce", "entropy_at_T_a"].item(), lost["ls", "entropy_at_T_b"].item()) == (0.888, 5.269)
+
+
+def test_two_numbers_under_one_key_are_refused() -> None:
     with pytest.raises(SoftlabelsError, match="table1 has several numbers for dataset wsj, method ls"):
         compare(frame(), Artifact("muller2019.table1", "", "table", "compare_table", (), (), {}, ()))
 

@@ -219,7 +219,11 @@ def test_small_networks_share_a_gpu_where_the_site_can(tmp_path: Path) -> None:
     plan = plan_of("paper", jobs=Jobs("cuda", gpu_share=4))
     estimator = Estimator(plan, layout_of(plan, tmp_path))
     for pack in every_pack(plan, tmp_path):
-        large = pack.members[0].run.dataset.name in ("imagenet", "wmt_en_de")  # IWSLT's networks and V are small
+        large = pack.members[0].run.dataset.name in (
+            "imagenet",
+            "cub200_2011",
+            "wmt_en_de",
+        )  # IWSLT's networks and V are small
         asked = estimator.of(pack)
         assert (asked.shards, asked.gpu) == ((0, 1) if large else (4, 0)), pack.rule
     on_cpu = dataclasses.replace(plan, jobs=Jobs("cpu", gpu_share=4))

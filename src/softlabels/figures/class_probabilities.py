@@ -32,6 +32,8 @@ PLOTTED = (
     "run_id", "target_class", "our_class", "stands_for", "temperature", "rank", "class",
     "mean", "min", "max", "std", "n",
 )  # fmt: skip
+MARKED = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+"""Ranks that are marked on a line and written below it."""
 LOOKS = ({"marker": "o"}, {"marker": "s"}, {"marker": "^"}, {"marker": "D"})
 
 
@@ -153,7 +155,7 @@ def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figur
             if len(own):
                 lowest = own[own["temperature"] == own["temperature"].min()].set_index("rank")["mean"]
                 axes.axhline(lowest[1] / 100, lw=0.8, ls="--", color="0.35", label="p₂/100 at the lowest T")
-                ticks = [k for k in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if k <= len(lowest)]
+                ticks = [k for k in MARKED if k <= len(lowest)]
                 axes.set_xticks(ticks, [str(k) for k in ticks])
                 axes.xaxis.set_minor_locator(NullLocator())
         line[0].set_ylabel(f"{roles.line_name(members[run])}\nmean probability")

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from softlabels.figures import roles
 from softlabels.figures.source import Measured, Row, Source, by_seed, tidy
 from softlabels.grid.plan import Artifact, Member
-from softlabels.grid.spec import Distill, Run
-from softlabels.metrics.soft_targets import entropy
+from softlabels.grid.spec import Distill, EqualEntropy, Run
+from softlabels.metrics.soft_targets import entropy, equal_entropy_temperature
 from softlabels.metrics.tokens import token_rows
 from softlabels.papers.flags import explain
 from softlabels.papers.published import READING, compare, printed_table
@@ -45,19 +46,40 @@ def _probed(artifact: Artifact, source: Source, member: Member) -> list[Row]:
 
 
 def _entropies(artifact: Artifact, source: Source, member: Member) -> list[Row]:
-    """Mean entropy of a teacher's targets at each T of its students; nothing of other networks."""
-    pupils = [m for m in roles.distilled(artifact) if roles.teaches(member, m)]
-    if not pupils or (probe := roles.training_logits(artifact, member.family)) is None:
-        return []
-    temperatures = sorted({t for m in pupils if isinstance(t := roles.temperature_of(m.run), float | int)})
+    """Mean entropy of a teacher's targets at each T of its students; nothing of other networks.
+
+    A T that is solved for is a result: its row has none.
+    """
+    pupils = [m.run.targets for m in roles.distilled(artifact) if roles.teaches(member, m)]
+    temperatures = dict.fromkeys(t.temperature for t in pupils if isinstance(t, Distill))
     rows = []
     for seed in member.seeds:
-        tensors = source.probe(member, seed, probe)
-        for t in temperatures if tensors is not None else ():
-            value = entropy(tensors["logits/last"][:, 0], t)
-            row = source.row(artifact, member, seed, "train", "last", "entropy", value)
-            rows.append(row | {"kd_temperature": f"{t:g}"})
+        logits = _training_logits(artifact, source, member, seed) if temperatures else None
+        if logits is None:
+            continue
+        for t in temperatures:
+            at = _solved(artifact, source, t, seed, logits) if isinstance(t, EqualEntropy) else t
+            if at is not None:
+                row = source.row(artifact, member, seed, "train", "last", "entropy", entropy(logits, at))
+                rows.append(row | {"kd_temperature": "" if isinstance(t, EqualEntropy) else f"{t:g}"})
     return rows
+
+
+def _training_logits(artifact: Artifact, source: Source, member: Member, seed: int) -> np.ndarray | None:
+    """A teacher's logits [N, K] of training images; None where no probe asks for them or it is not there."""
+    probe = roles.training_logits(artifact, member.family)
+    tensors = None if probe is None else source.probe(member, seed, probe)
+    return None if tensors is None else tensors["logits/last"][:, 0]
+
+
+def _solved(artifact: Artifact, source: Source, asked: EqualEntropy, seed: int, logits: np.ndarray) -> float | None:
+    """The T at which logits are as soft as another teacher's targets; None where those are not there."""
+    other = asked.entropy_of
+    for member in artifact.members:
+        if member.run == other.run:
+            reference = _training_logits(artifact, source, member, other.seed_for(seed))
+            return None if reference is None else equal_entropy_temperature(logits, reference, asked.temperature)
+    return None
 
 
 def _drops(

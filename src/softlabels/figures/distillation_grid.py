@@ -50,10 +50,11 @@ def measure(artifact: Artifact, source: Source) -> Measured:
         val, test = (by_seed(own, split, "top1", checkpoint) for split in ("val", "test"))
         if own and (scored := test or val):
             place = _place(artifact, member, baselines)
+            if variant:  # what the legend would not tell apart
+                place["line"] = f"{place['line']}, {variant}"
             cells.append(
                 {
                     **place,
-                    "line": f"{place['line']}, {variant}" if variant else place["line"],
                     "gamma": np.mean([*smoothness.values()]) if smoothness else None,
                     "checkpoint": checkpoint,
                     "scored": "test" if test else "val",
@@ -78,9 +79,8 @@ def _place(artifact: Artifact, member: Member, baselines: tuple[Member, ...]) ->
         alpha, line = roles.alpha_of(member.run), roles.line_name(member)
     else:
         role, alpha = "student", roles.teacher_alpha(member.run)
-        line = f"teacher {key_columns(artifact, member, '', '')['teacher']}" + (
-            "" if alpha is None else f", α = {alpha:g}"
-        )
+        line = f"teacher {key_columns(artifact, member, '', '')['teacher']}"
+        line += "" if alpha is None else f", α = {alpha:g}"
         line += "" if targets.beta == 1 else f", β = {targets.beta:g}"
         line += "" if getattr(targets, "gradient_norm", "free") == "free" else ", gradient norm matched"
         line += "" if getattr(targets, "features", None) is None else ", and its features"

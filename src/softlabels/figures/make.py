@@ -19,7 +19,6 @@ from typing import Any
 import pandas as pd
 
 from softlabels.errors import SoftlabelsError
-from softlabels.figures import style
 from softlabels.figures.declared import check
 from softlabels.figures.source import Source
 from softlabels.files import atomic, read_json, sha256, write_json
@@ -68,6 +67,8 @@ def draw_artifact(artifact: Artifact, layout: Layout, scale: str) -> None:
     replaced = scale != "paper" and artifact.notes
     mark = ("DEMO" if scale == "demo" else f"DEMO ({scale})") if replaced else None
     if artifact.kind == "figure":
+        from softlabels.figures import style  # matplotlib: half of the start-up, which tables need not wait for
+
         with style.style():
             figure = module.draw(artifact, plotted, rows)
             style.write_face(figure, face, mark)
@@ -160,7 +161,7 @@ def _provenance(
         "commit": _commit(),
         "versions": {
             "python": platform.python_version(),
-            **{name: version(name) for name in ("softlabels", "numpy", "pandas", "matplotlib")},
+            **{name: version(name) for name in ("softlabels", "numpy", "pandas", "matplotlib", "seaborn")},
         },
     }
 

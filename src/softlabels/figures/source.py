@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
+from softlabels.figures import standard
 from softlabels.figures.predictions import Classes, NextTokens, Predictions
 from softlabels.files import read_json, sha256
 from softlabels.grid.files import read_artifact
@@ -49,13 +50,11 @@ class Source:
 
     def logits(self, member: Member, seed: int) -> tuple[Arrays, Arrays] | None:
         """Logits {"val/last": [N, K], …} and labels {"val": [N], …}; None where the run is not there."""
-        run = run_id(member.run)
-        return self._read(self.layout.run(run, seed) / "logits.safetensors", run, seed, read_logits)
+        return self._read(self._predictions(member, seed), run_id(member.run), seed, read_logits)
 
     def tokens(self, member: Member, seed: int) -> TokenFile | None:
         """The features of a translation run, from which its logits follow; None where the run is not there."""
-        run = run_id(member.run)
-        return self._read(self.layout.run(run, seed) / "features.safetensors", run, seed, read_tokens)
+        return self._read(self._predictions(member, seed), run_id(member.run), seed, read_tokens)
 
     def predictions(self, member: Member, seed: int) -> Predictions | None:
         """What a run predicts on validation and test; None where it is not there."""
@@ -143,12 +142,16 @@ class Source:
         ]
 
     def _standard(self, member: Member, seed: int) -> list[tuple[str, str, str, float]]:
-        """(split, checkpoint, metric, value); none where the seed is not there."""
-        if isinstance(member.run, TranslationSpec):
-            file = self.tokens(member, seed)
-            return [] if file is None else token_rows(file)
-        read = self.logits(member, seed)
-        return [] if read is None else standard_rows(*read)
+        """(split, checkpoint, metric, value), computed once for all artifacts; none where the seed is not there."""
+        is_text = isinstance(member.run, TranslationSpec)
+
+        def rows(path: Path) -> standard.Rows:
+            def compute() -> standard.Rows:
+                return token_rows(read_tokens(path)) if is_text else standard_rows(*read_logits(path))
+
+            return standard.kept(path.with_name("standard.json"), self.files[self._name(path)], compute)
+
+        return self._read(self._predictions(member, seed), run_id(member.run), seed, rows) or []
 
     def _read(self, path: Path, name: str, seed: int, reader: Callable[[Path], T]) -> T | None:
         if not path.exists():
@@ -156,8 +159,16 @@ class Source:
             if seed not in seeds:
                 seeds.append(seed)
             return None
-        self.files[str(path.relative_to(self.layout.root))] = sha256(path)
+        if self._name(path) not in self.files:
+            self.files[self._name(path)] = sha256(path)
         return reader(path)
+
+    def _name(self, path: Path) -> str:
+        """A file below the scale's folder."""
+        return str(path.relative_to(self.layout.root))
+
+    def _predictions(self, member: Member, seed: int) -> Path:
+        return self.layout.run(run_id(member.run), seed) / self.layout.run_files(member.run.task)[-1]
 
 
 def tidy(rows: Sequence[Row]) -> pd.DataFrame:

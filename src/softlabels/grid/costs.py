@@ -25,6 +25,9 @@ from softlabels.grid.stages import stage_shapes
 from softlabels.grid.translation import CorpusSpec
 
 
+MEASURED_AT_ONCE = 128  # pictures kept as files (training/streamed.py)
+
+
 def _shape(run: RunSpec) -> tuple[int, int, int]:
     """(C, H, W) of the pictures that the network of a run sees."""
     return run.recipe.augment.view_shape(datasets.info(run.dataset).shape)
@@ -87,8 +90,10 @@ def training_steps(run: Run) -> int | None:
 
 
 def examples_per_step(run: Run) -> int:
-    """Images, or target tokens, of one optimiser step, at most."""
-    return run.recipe.tokens_per_update if isinstance(run, TranslationSpec) else run.recipe.batch_size
+    """Images, or target tokens, of one optimiser step, at most; of a network that is only measured, of one look."""
+    if isinstance(run, TranslationSpec):
+        return run.recipe.tokens_per_update
+    return MEASURED_AT_ONCE if run.recipe.steps == 0 else run.recipe.batch_size
 
 
 def training_flops(run: Run) -> float | None:

@@ -50,3 +50,14 @@ def checked_temperature(temperature: float) -> float:
     if not 0 < temperature < np.inf:
         raise SpecError(f"temperature must be positive and finite, not {temperature}")
     return float(temperature)
+
+
+def checked_weight(beta: float) -> float:
+    """A weight β of soft targets within (0, 1]; hard labels have 1 − β.
+
+    Raises:
+        SpecError: β is not above 0, or above 1.
+    """
+    if not 0 < beta <= 1:
+        raise SpecError(f"beta, the weight of the soft targets, must be above 0 and at most 1, not {beta}")
+    return float(beta)

@@ -1,18 +1,22 @@
-"""How soft a teacher's targets are: softmax at a temperature, equivalent smoothing γ, mean targets, entropy."""
+"""How soft a teacher's targets are: softmax at a temperature, γ, the true class's part, mean targets, entropy.
+
+And the temperatures at which they are as soft as is asked: `temperature_of_label`, `temperature_of_entropy`,
+`equal_entropy_temperature`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import log_softmax
+from scipy.special import log_softmax, logsumexp
 
 from softlabels.errors import DataError, SpecError
-from softlabels.metrics.arrays import Floats, checked, checked_logits, checked_temperature
+from softlabels.metrics.arrays import Floats, checked, checked_logits, checked_temperature, checked_weight
 
 TEMPERATURES = (1e-3, 1e4)
-"""Where the T of a given entropy is searched. At larger T the entropy is log K up to rounding."""
+"""Where the T of a given softness is searched. At larger T the entropy is log K up to rounding."""
 BLOCK = 2**20
 """Logits that are worked on at a time: a training split's at several T would not fit in memory."""
 
@@ -32,6 +36,34 @@ def gamma(logits: ArrayLike, labels: ArrayLike, temperature: float = 1.0) -> flo
     wrong = np.exp(_log_softmax(z, temperature))
     wrong[np.arange(len(y)), y] = 0  # not 1 − p_y: a confident teacher's wrong mass is below its rounding
     return float(wrong.sum(axis=1).mean() * z.shape[1] / (z.shape[1] - 1))
+
+
+def log_odds(logits: ArrayLike, labels: ArrayLike, temperature: float = 1.0) -> Floats:
+    """log p_y/(1 − p_y) `[N]` of the class y of each example, p = softmax(z / T), logits `[N, K]`, labels `[N]`.
+
+    Orders examples as p_y does, and goes on where p_y ends: from 37 nats on p_y is 1 in float64, from 17 in float32.
+    """
+    z, y = checked(logits, labels)
+    rows = np.arange(len(y))
+    others = (z - z[rows, y, None]) / checked_temperature(temperature)
+    others[rows, y] = -np.inf
+    odds: Floats = -logsumexp(others, axis=1)
+    return odds
+
+
+def effective_label(logits: ArrayLike, labels: ArrayLike, temperature: float = 1.0, beta: float = 1.0) -> float:
+    """Mean 1 − β + β·p_y(T) of a student's true class: its hard label with 1 − β, its teacher's targets with β.
+
+    Zhang & Sabuncu 2020, Sec. 7.1, where α is 1 − β here. Equal to 1 − β·γ·(K − 1)/K. Labels smoothed by ε over the
+    K − 1 others have 1 − ε, Beta-smoothed ones `beta_smoothing.mean_label`.
+
+    Raises:
+        DataError: malformed logits `[N, K]` or labels `[N]`.
+        SpecError: T ≤ 0, or β not in (0, 1].
+    """
+    weight, wrong = checked_weight(beta), gamma(logits, labels, temperature)
+    num_classes = int(np.shape(logits)[1])
+    return 1 - weight * wrong * (num_classes - 1) / num_classes
 
 
 def mean_targets(logits: ArrayLike, temperatures: Sequence[float]) -> Floats:
@@ -73,7 +105,11 @@ def insignificant_classes(mean: ArrayLike, target: int, factor: float = 100) -> 
 
 
 def entropy(logits: ArrayLike, temperature: float = 1.0) -> float:
-    """Mean Shannon entropy in nats of the targets softmax(z / T), logits `[N, K]`; at most log K."""
+    """Mean Shannon entropy in nats of the targets softmax(z / T), logits `[N, K]`; at most log K.
+
+    Of a teacher's predictions on training images this is the average predictive uncertainty of Zhang & Sabuncu 2020,
+    Eq. 4.
+    """
     total = 0.0
     for z in _blocks(logits):
         log_p = _log_softmax(z, temperature)
@@ -82,23 +118,34 @@ def entropy(logits: ArrayLike, temperature: float = 1.0) -> float:
 
 
 def temperature_of_entropy(logits: ArrayLike, nats: float) -> float:
-    """The T at which the mean entropy of softmax(z / T), logits `[N, K]`, is a given one.
-
-    By Brent's method over log T within `TEMPERATURES`; the entropy never falls with T.
+    """The T at which the mean entropy of softmax(z / T), logits `[N, K]`, is a given one; entropy never falls with T.
 
     Raises:
         DataError: malformed logits, or an entropy that no T of the range gives: NaN, 0 or less, log K or more.
     """
     z = np.asarray(logits)
-    low, high = (entropy(z, t) for t in TEMPERATURES)
-    if not low < nats < high:
-        raise DataError(
-            f"no temperature gives these logits a mean entropy of {nats:.6g} nats: from T = {TEMPERATURES[0]:g} to "
-            f"{TEMPERATURES[1]:g} it runs from {low:.6g} to {high:.6g} (log K = {np.log(z.shape[1]):.6g})"
-        )
-    from scipy.optimize import brentq  # half a second, which most tables need not wait for
+    return _temperature_where(
+        lambda t: entropy(z, t), nats, TEMPERATURES, f"a mean entropy of {nats:.6g} nats (log K at most)"
+    )
 
-    return float(np.exp(brentq(lambda log_t: entropy(z, np.exp(log_t)) - nats, *np.log(TEMPERATURES))))
+
+def temperature_of_label(logits: ArrayLike, labels: ArrayLike, label: float, beta: float = 1.0) -> float:
+    """The T at which `effective_label` of a teacher's logits `[N, K]` on images labelled `[N]` is a given one.
+
+    Zhang & Sabuncu 2020, Sec. 7.1: 0.85 with β = 0.4, to compare with label smoothing of 0.15. The label is 1 − β + β
+    times the teacher's accuracy as T → 0, and 1 − β + β/K as T → ∞. Where the teacher errs it need not fall all the
+    way; of several T the hottest is returned, above which more heat only lowers the label.
+
+    Raises:
+        DataError: malformed logits or labels, or a label that no T of the range gives.
+        SpecError: β not in (0, 1].
+    """
+    return _temperature_where(
+        lambda t: effective_label(logits, labels, t, beta),
+        label,
+        np.geomspace(*TEMPERATURES, 29).tolist(),  # four to a factor of ten: it turns over larger ones
+        f"a mean label of {label:.6g} on the true class at beta = {beta:g}",
+    )
 
 
 def equal_entropy_temperature(logits: ArrayLike, reference: ArrayLike, temperature: float) -> float:
@@ -116,6 +163,26 @@ def equal_entropy_temperature(logits: ArrayLike, reference: ArrayLike, temperatu
     if z.shape != other.shape:
         raise DataError(f"two teachers' logits must be of the same images and classes, not {z.shape} and {other.shape}")
     return temperature_of_entropy(z, entropy(other, temperature))
+
+
+def _temperature_where(mean: Callable[[float], float], value: float, temperatures: Sequence[float], what: str) -> float:
+    """The T at which mean(T) is a value, by Brent's method over log T between two of these rising temperatures.
+
+    Of several crossings the hottest. Two temperatures, the ends of the range, do for a mean that rises or falls with T
+    throughout.
+    """
+    places = np.log(temperatures)
+    heights = np.array([mean(np.exp(place)) for place in places])
+    if not heights.min() < value < heights.max():
+        raise DataError(
+            f"no temperature gives these logits {what}: from T = {temperatures[0]:g} to {temperatures[-1]:g} it lies "
+            f"between {heights.min():.6g} and {heights.max():.6g}; ask for one in between"
+        )
+    below = heights < value
+    last = np.flatnonzero(below[:-1] != below[1:])[-1]
+    from scipy.optimize import brentq  # half a second, which most tables need not wait for
+
+    return float(np.exp(brentq(lambda log_t: mean(np.exp(log_t)) - value, places[last], places[last + 1])))
 
 
 def _blocks(logits: ArrayLike) -> Iterator[Floats]:

@@ -21,8 +21,8 @@ def found_again(paper: pd.DataFrame, ours: pd.DataFrame, key: Sequence[str]) -> 
     """The printed numbers, those with a lost setting under the settings of ours that they stand beside.
 
     A candidate is a setting of ours at the same place (the rest of the key) under which the artifact prints no other
-    number there. One lost number stands beside every candidate. Several, in their printed order, stand beside as many
-    candidates, rising. Otherwise they stay as they are, and join nothing of ours that has the setting.
+    number there. One lost number stands beside every candidate. Several stay as they are, and join what of ours has no
+    setting there either, as a temperature that is solved for.
 
     Args:
         paper: printed numbers of one artifact, with `flags`.
@@ -46,12 +46,8 @@ def _filled(
     for where, rows in lost.groupby(place, dropna=False, sort=False):
         taken = set(_at(known, place, where)[column])
         free = sorted(set(_at(ours, place, where)[column].dropna()) - taken)
-        numbers = rows.drop_duplicates("published")
-        if len(numbers) == 1 and free:
+        if rows["published"].nunique() == 1 and free:
             yield from (rows.assign(**{column: setting}) for setting in free)
-        elif len(numbers) == len(free):
-            setting_of = dict(zip(numbers["published"], free, strict=True))
-            yield rows.assign(**{column: rows["published"].map(setting_of)})
         else:
             yield rows
 
@@ -74,7 +70,7 @@ def elsewhere(paper: pd.DataFrame, printed: pd.DataFrame, key: Sequence[str]) ->
         printed: those of the whole paper.
         key: the columns that name a number within an artifact.
     """
-    found = [_other(row, printed, key) for row in paper.to_dict("records")]
+    found = [_other({str(k): v for k, v in row.items()}, printed, key) for row in paper.to_dict("records")]
     return paper.assign(elsewhere=[name for name, _ in found], printed_elsewhere=[value for _, value in found])
 
 

@@ -47,8 +47,8 @@ def all_published() -> pd.DataFrame:
         table = pd.read_csv(handle, dtype=str, keep_default_na=False)
     table = table.assign(printed=table["value"], printed_std=table["std"])
     for name in SOLVED:
-        of_lost = table["flags"].str.split(";").map(lambda flags, name=name: name in flags)
-        table.loc[of_lost & (table["metric"] == "entropy"), "metric"] = f"entropy_at_{name}"
+        solved = has(table["flags"], name) & (table["metric"] == "entropy") & (table["artifact"] == "tableH1")
+        table.loc[solved, "metric"] = f"entropy_at_{name}"
     for column in (*SETTINGS, "kd_beta", "value", "std"):
         table[column] = pd.to_numeric(table[column].replace("", None), errors="coerce")
     return table

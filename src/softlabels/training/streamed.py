@@ -66,18 +66,21 @@ class Streamed(Pictures):
         maker = _Maker(self._files, self._host_ids, stream, augment)
         decoded = _loaded(maker, chunks(), workers, self.device)
         with contextlib.closing(decoded):
-            for first in decoded:
-                batch = waiting.pop(0)
-                parts = [first.to(self.device, non_blocking=True)]
-                while sum(map(len, parts)) < len(batch.positions):
-                    parts.append(next(decoded).to(self.device, non_blocking=True))
-                pictures = parts[0] if len(parts) == 1 else torch.cat(parts)
-                yield batch.to(self.device), pictures.permute(0, 3, 1, 2).float()
+            for chunk in decoded:
+                batch, filled = waiting.pop(0), 0
+                pictures = torch.empty((len(batch.positions), *chunk.shape[1:]), device=self.device)
+                while True:
+                    pictures[filled : filled + len(chunk)] = chunk.to(self.device, non_blocking=True)
+                    filled += len(chunk)
+                    if filled == len(pictures):
+                        break
+                    chunk = next(decoded)
+                yield batch.to(self.device), pictures
 
 
 @dataclass(frozen=True)
 class _Maker(Dataset[Any]):
-    """From what is asked for to pixels, uint8 `[n, side, side, 3]`; the message of an error where it fails."""
+    """From what is asked for to pixels, uint8 `[n, 3, side, side]`; the message of an error where it fails."""
 
     files: Packed
     ids: Tensor
@@ -87,7 +90,7 @@ class _Maker(Dataset[Any]):
     def __getitem__(self, asked: Asked) -> Tensor | str:
         side, positions = self.augment.side, asked.positions.numpy()
         assert side is not None
-        out = np.empty((len(positions), side, side, 3), dtype=np.uint8)
+        out = np.empty((len(positions), 3, side, side), dtype=np.uint8)
         drawn = None
         if asked.views is not None:
             ids = self.ids[asked.positions]
@@ -98,7 +101,8 @@ class _Maker(Dataset[Any]):
             except UNDECODABLE as error:
                 return f"picture {self.ids[position]} does not decode ({error}): what was packed has changed"
             view = plain_view(picture, self.augment) if drawn is None else view_of(picture, drawn, b, self.augment)
-            out[b] = np.asarray(view)
+            for channel, band in enumerate(view.split()):  # faster than to transpose
+                out[b, channel] = np.asarray(band)
         return torch.from_numpy(out)
 
 
