@@ -214,6 +214,7 @@ def test_costs_printed_by_yuan() -> None:
         if name == "resnext29_8x64d":
             assert complexity(model, 100, (3, 224, 224)).multiply_adds / 1e9 == pytest.approx(264, abs=0.5)
             assert complexity(model, 100, (3, 32, 32)).multiply_adds / 1e9 == pytest.approx(5.39, abs=0.005)
+            assert 5.40 < everything(model, 100, (3, 32, 32)) / 1e9 < 5.42
             continue
         ratio = billions * 1e9 / complexity(model, 1000, (3, 224, 224)).multiply_adds
         assert 1 < ratio < 1.07

@@ -24,7 +24,6 @@ from softlabels.grid.spec import (
 from softlabels.grid.stages import stage_shapes
 from softlabels.grid.translation import CorpusSpec
 
-
 MEASURED_AT_ONCE = 128  # pictures kept as files (training/streamed.py)
 
 

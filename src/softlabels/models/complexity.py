@@ -26,8 +26,8 @@ def complexity(model: ModelSpec, num_classes: int, shape: tuple[int, int, int]) 
 
     Convention: multiply-adds of convolutions and matrix products, which is what papers mostly call FLOPs; elsewhere in
     this project a floating-point operation is half of one. Biases, normalisation, activations and pooling are left
-    out. Yuan et al. 2020 (Table 3) count them as well, as the tool ptflops does: one operation for each bias, ReLU and
-    input of pooling, two for each output of batch norm, so their numbers are 0.3 to 6 % larger.
+    out. Yuan et al. 2020 (Table 3) count them as well, as the tool ptflops does (one operation for each bias, ReLU and
+    input of pooling, two for each output of batch norm), so their numbers are 0.3 to 6 % larger.
 
     Networks whose costs are constants are counted by shapes alone, without numbers. The global generator is left as it
     is.

@@ -22,7 +22,8 @@ def _branch(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 
 def shuffle(x: Tensor) -> Tensor:
     """[N, 2C, H, W] → the same, the channels of the two halves in turn."""
-    return x.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2)
+    batch, channels, height, width = x.shape
+    return x.reshape(batch, 2, channels // 2, height, width).transpose(1, 2).reshape(x.shape)
 
 
 class Unit(nn.Module):
