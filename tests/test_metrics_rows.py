@@ -115,6 +115,13 @@ def test_an_image_folder_is_named_by_its_last_part():
     assert columns(replace(HARD, dataset=folder))["dataset"] == "birds"
 
 
+def test_networks_for_cifar_are_listed_under_the_papers_names():
+    run = replace(HARD, model=ModelSpec("shufflenet_v2_cifar"))
+    row = columns(run, {"student": "shufflenet_v2"})
+    assert (row["student"], row["stands_for"]) == ("shufflenet_v2", "")
+    assert columns(run, {"student": "mobilenet_v2"})["stands_for"] == "student=mobilenet_v2"
+
+
 def test_the_paper_and_we_may_have_two_names_of_one_thing():
     recipe = TranslationRecipe(100, 1e-3, 10, 20)
     teacher = TranslationSpec(

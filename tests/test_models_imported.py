@@ -11,6 +11,7 @@ import torch
 from softlabels.errors import SpecError
 from softlabels.grid.spec import ModelSpec
 from softlabels.models import Network, build, load_weights
+from softlabels.models.complexity import Complexity, complexity
 
 SHAPE = (1, 6, 6)
 SOURCE = """
@@ -110,6 +111,12 @@ def test_a_network_of_ones_own_has_features_and_head(name: str, features: int) -
 
 def test_options_reach_the_factory() -> None:
     assert make("plain", width=11).head.in_features == 11
+
+
+def test_complexity_of_a_network_of_ones_own() -> None:
+    before = torch.get_rng_state()
+    assert complexity(ModelSpec("own_networks:plain"), 3, SHAPE) == Complexity(36 * 5 + 5 + 5 * 3 + 3, 36 * 5 + 5 * 3)
+    assert torch.equal(before, torch.get_rng_state())
 
 
 def test_the_convention_is_used_as_it_is() -> None:

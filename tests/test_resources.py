@@ -10,13 +10,14 @@ import torch
 from softlabels.files import write_json
 from softlabels.grid import resources
 from softlabels.grid.config import read_yaml
-from softlabels.grid.costs import BODY_PARAMETERS, parameters, training_flops
+from softlabels.grid.costs import parameters, training_flops
 from softlabels.grid.expand import load_plan
 from softlabels.grid.identity import run_id
 from softlabels.grid.packs import Pack, cache_packs, probe_packs, training_packs, translation_packs
 from softlabels.grid.plan import Jobs, Plan, chain
 from softlabels.grid.resources import Estimator, Resources
 from softlabels.grid.spec import ModelSpec, RunSpec
+from softlabels.grid.zoo import COUNTED
 from softlabels.layout import Layout
 from softlabels.models import build, parameter_count
 
@@ -184,7 +185,10 @@ def test_staged_data_count_on_the_disk(tmp_path: Path) -> None:
     assert extra == pytest.approx((1_281_167 + 50_000) * 115_000 / 1e6, rel=0.01)
 
 
-@pytest.mark.parametrize("name", ["alexnet", "resnet56", "fc_2x800", *BODY_PARAMETERS])
+COUNTED_NAMES = sorted({name for name, _ in COUNTED})
+
+
+@pytest.mark.parametrize("name", ["alexnet", "resnet56", "fc_2x800", "plain_cnn", *COUNTED_NAMES])
 def test_no_network_has_more_weights_than_counted(name: str) -> None:
     run = next(run for run in plan_of("paper").runs.values() if run.dataset.name == "imagenet")
     assert isinstance(run, RunSpec)
@@ -193,7 +197,7 @@ def test_no_network_has_more_weights_than_counted(name: str) -> None:
         weights = [p for p in build(ModelSpec(name), 1000, (3, 299, 299)).parameters() if p.ndim > 1]
     assert counted is not None
     assert counted >= sum(p.numel() for p in weights)
-    if name in BODY_PARAMETERS:
+    if name in COUNTED_NAMES:
         with torch.device("meta"):
             assert counted == parameter_count(build(ModelSpec(name), 1000, (3, 299, 299)))
 

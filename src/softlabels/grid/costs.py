@@ -24,18 +24,6 @@ from softlabels.grid.spec import (
 from softlabels.grid.stages import stage_shapes
 from softlabels.grid.translation import CorpusSpec
 
-BODY_PARAMETERS = {
-    "resnet18": 11_176_512,
-    "resnet50": 23_508_032,
-    "mobilenet_v2": 2_223_872,
-    "efficientnet_b0": 4_007_548,
-    "convnext_tiny": 27_820_128,
-    "inception_v3": 21_785_568,
-    "inception_v4": 41_142_816,
-}
-"""Weights of networks counted once, without the head; a test counts them again."""
-
-
 MEASURED_AT_ONCE = 128  # pictures kept as files (training/streamed.py)
 
 
@@ -63,9 +51,8 @@ def parameters(run: Run, model: ModelSpec | None = None) -> int | None:
         return transformers.parameters(model, corpora.vocabulary(run.dataset))
     channels, height, width = _shape(run)
     num_classes = datasets.info(run.dataset).num_classes
-    if model.name in BODY_PARAMETERS:
-        features = zoo.COUNTED[model.name, "imagenet"].features
-        return BODY_PARAMETERS[model.name] + (features + 1) * num_classes
+    if any(name == model.name for name, _ in zoo.COUNTED):
+        return zoo.parameter_count(model.name, num_classes, dict(model.options).get("stem"))
     if model.name == "resnet56":  # on one pixel every weight is used once
         height = width = 1
     flops = zoo.forward_flops(model, (channels, height, width), num_classes)

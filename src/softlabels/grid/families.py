@@ -345,7 +345,7 @@ def _require_fit(run: Run) -> None:
     fit.require_initial_fits(run)
     fit.require_features_fit(run)
     shape = datasets.info(run.dataset).shape
-    crop, least = run.recipe.augment.crop, getattr(zoo.MODELS.get(run.model.name), "min_side", 1)
+    crop, least = run.recipe.augment.crop, zoo.smallest_side(run.model)
     if crop is not None and crop > min(shape[1:]):
         raise SpecError(f"recipe.augment.crop: {crop} is larger than the pictures of {min(shape[1:])} pixels")
     side = min(run.recipe.augment.view_shape(shape)[1:])

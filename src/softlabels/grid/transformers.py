@@ -11,9 +11,7 @@ from typing import Any
 
 from softlabels.grid import zoo
 from softlabels.grid.spec import ModelSpec
-from softlabels.grid.zoo import FRACTION, SIZE, Kind, ModelInfo, Option
-
-_FLAG = Kind("true or false", lambda value: isinstance(value, bool))
+from softlabels.grid.zoo.options import FLAG, FRACTION, SIZE, ModelInfo, Option
 
 
 def _transformer(note: str, layers: int, dim: int, ffn: int, heads: int) -> ModelInfo:
@@ -27,7 +25,7 @@ def _transformer(note: str, layers: int, dim: int, ffn: int, heads: int) -> Mode
             "dropout": Option(FRACTION, 0.1, "probability of dropping an activation, of sublayers and embeddings"),
             "attention_dropout": Option(FRACTION, 0.0, "probability of dropping an attention weight"),
             "activation_dropout": Option(FRACTION, 0.0, "probability of dropping a feed-forward unit"),
-            "pre_norm": Option(_FLAG, False, "layer normalisation before each sublayer and at the end, not after each"),
+            "pre_norm": Option(FLAG, False, "layer normalisation before each sublayer and at the end, not after each"),
         },
     )
 

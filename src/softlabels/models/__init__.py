@@ -7,14 +7,19 @@ from functools import partial
 
 from torch import Tensor
 
-from softlabels.errors import DataError
+from softlabels.errors import DataError, SpecError
 from softlabels.grid.spec import ModelSpec
-from softlabels.grid.zoo import with_defaults
+from softlabels.grid.zoo import smallest_side, with_defaults
 from softlabels.models import imagenet, imported
 from softlabels.models.alexnet import AlexNet
+from softlabels.models.densenet import densenet_bc_100_12
+from softlabels.models.googlenet import GoogLeNet
+from softlabels.models.mobilenet import MobileNetV2
 from softlabels.models.network import Network, Wrapped
 from softlabels.models.resnet import ResNet
-from softlabels.models.small import MLP, SmallCNN
+from softlabels.models.resnext import ResNeXt29
+from softlabels.models.shufflenet import ShuffleNetV2
+from softlabels.models.small import MLP, PlainCNN, SmallCNN
 
 __all__ = ["BUILDERS", "Network", "build", "load_weights", "parameter_count"]
 
@@ -25,6 +30,12 @@ BUILDERS: dict[str, Callable[..., Network]] = {
     "small_cnn": SmallCNN,
     "alexnet": AlexNet,
     "resnet56": ResNet,
+    "plain_cnn": PlainCNN,
+    "mobilenet_v2_cifar": MobileNetV2,
+    "shufflenet_v2_cifar": ShuffleNetV2,
+    "googlenet_cifar": GoogLeNet,
+    "resnext29_8x64d": ResNeXt29,
+    "densenet_bc_100_12": densenet_bc_100_12,
     **{name: partial(imagenet.build, name) for name in imagenet.NAMES},
 }
 
@@ -40,6 +51,12 @@ def build(model: ModelSpec, num_classes: int, shape: tuple[int, int, int]) -> Ne
     if ":" in model.name:
         return imported.build(model.name, num_classes, shape, **dict(model.options))
     options = with_defaults(model)
+    least, sides = smallest_side(model), shape[1:]
+    if min(sides) < least:
+        raise SpecError(
+            f"model.name: {model.name} needs images of at least {least} px, not {sides[0]}×{sides[1]}; "
+            "choose another network or larger images"
+        )
     return BUILDERS[model.name](num_classes=num_classes, shape=shape, **options)
 
 

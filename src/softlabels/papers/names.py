@@ -14,6 +14,10 @@ ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
     "transformer_iwslt_small": ("transformer",),
     "transformer_iwslt_de_en": ("transformer",),
     "transformer_wmt_en_de": ("transformer_base",),
+    # Yuan et al. call networks for CIFAR and for ImageNet alike.
+    "mobilenet_v2_cifar": ("mobilenet_v2",),
+    "shufflenet_v2_cifar": ("shufflenet_v2",),
+    "googlenet_cifar": ("googlenet",),
 }
 """Our name → names that the papers give to the same thing; a run is listed under theirs, and replaces nothing."""
 
