@@ -31,7 +31,10 @@ STARTUP_MINUTES = 5.0  # of a job: Snakemake twice, torch from a shared file sys
 TIME_MARGIN = 2.0  # nodes and neighbours differ
 MEMORY_MARGIN = 1.25  # over a recorded peak
 SNAKEMAKE_MB = 500  # two snakemake processes stand around the command in a SLURM job (221 MB were not enough)
-BASE_MB = {"cpu": 500, "gpu": 3000}  # Python with torch (340 MB seen), and with the libraries of CUDA (assumed)
+BASE_MB = {
+    "cpu": 800,
+    "gpu": 3000,
+}  # Python with torch (seen: a CPU build 430, a CUDA build 680); CUDA's libraries assumed
 RESIDENT_BYTES = 8 << 30  # larger splits stay memory-mapped (training/pictures.py)
 SHARD_BYTES = 256 << 20  # of a cache, unless one view is larger (cache/writer.py)
 COPIES = 16  # of the weights: with gradients, two buffers, average and best; a checkpoint holds most of it twice more
