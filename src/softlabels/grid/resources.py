@@ -34,7 +34,7 @@ SNAKEMAKE_MB = 500  # two snakemake processes stand around the command in a SLUR
 BASE_MB = {
     "cpu": 800,
     "gpu": 3000,
-}  # Python with torch (seen: a CPU build 430, a CUDA build 680); CUDA's libraries assumed
+}  # with torch: 430 (CPU build), 680 (CUDA build) seen; on a GPU assumed
 RESIDENT_BYTES = 8 << 30  # larger splits stay memory-mapped (training/pictures.py)
 SHARD_BYTES = 256 << 20  # of a cache, unless one view is larger (cache/writer.py)
 COPIES = 16  # of the weights: with gradients, two buffers, average and best; a checkpoint holds most of it twice more
