@@ -142,7 +142,7 @@ def test_step_size_has_every_way_temperature_and_teacher() -> None:
 def test_every_published_sweep_over_t_has_a_variant_with_matched_norms() -> None:
     for scale in ("demo", "paper"):
         artifacts = load_plan(config(scale=scale, variants=True), ROOT).artifacts
-        tables = ("table2a", "table2b", "table4", "tableB1", "tableB3", "table5", "tableB2")
+        tables = ("table2a", "table2b", "table4", "tableB1", "tableB3", "tableB5", "tableJ1", "table5", "tableB2")
         for name in ("muller2019.fig5", *(f"chandrasegaran2022.{table}" for table in tables)):
             swept, matched = ({m.run for m in artifacts[n].members} for n in (name, f"{name}_matched"))
             wanted = {
