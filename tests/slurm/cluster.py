@@ -313,8 +313,8 @@ class Cluster:
 
 
 def _remove(root: Path) -> None:
-    if (root / "disk").is_mount():
-        subprocess.run(["umount", "--lazy", root / "disk"], check=True)
+    # A folder that was copied to another disk looks like a mount without being one, so umount itself is asked.
+    subprocess.run(["umount", "--lazy", "--quiet", root / "disk"], check=False, stderr=subprocess.DEVNULL)
     shutil.rmtree(root, ignore_errors=True)
 
 
