@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from softlabels.errors import SpecError
-from softlabels.grid import probes
+from softlabels.grid import label_targets, probes
 from softlabels.grid import recipe as r
 from softlabels.grid import spec as s
 from softlabels.grid import translation as t
@@ -515,8 +515,14 @@ def _schema(name: str) -> Any:
         ("schedule", r.Schedule, set()),
         ("augment", r.Augment, set()),
         ("precision", r.Precision, set()),
-        ("hard", s.Hard, set()),
-        ("smooth", s.Smooth, set()),
+        ("hard", label_targets.Hard, set()),
+        ("smooth", label_targets.Smooth, set()),
+        ("virtual_teacher", label_targets.VirtualTeacher, set()),
+        ("beta_smoothing", label_targets.BetaSmoothing, set()),
+        ("ema_distill", label_targets.AverageDistill, set()),
+        ("average", label_targets.MovingAverage, set()),
+        ("entropy_bonus", label_targets.EntropyBonus, set()),
+        ("mean_label", s.MeanLabel, set()),
         ("distill", s.Distill, set()),
         ("equal_entropy", s.EqualEntropy, set()),
         ("features", Overhaul, set()),
@@ -533,8 +539,10 @@ def test_the_schema_has_the_fields_and_choices_of_the_specs(path: str, cls: Any,
     definitions = node = _schema("grid")["$defs"]
     for part in path.split("/"):
         node = node[part]
-    assert set(node["properties"]) == {f.name for f in dataclasses.fields(cls)} | extra
-    for name, hint in get_type_hints(cls).items():
+    fields = {f.name for f in dataclasses.fields(cls)}
+    assert set(node["properties"]) == fields | extra
+    hints = get_type_hints(cls)
+    for name, hint in ((name, hints[name]) for name in fields):
         choices = {None if arg is type(None) else arg for part in get_args(hint) for arg in get_args(part) or [part]}
         described = node["properties"][name]
         described = definitions[described["$ref"].rsplit("/", 1)[-1]] if "$ref" in described else described

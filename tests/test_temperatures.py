@@ -31,7 +31,7 @@ from softlabels.grid.spec import Distill, EqualEntropy, RunSpec, Teacher, parent
 from softlabels.inspect import collect_garbage, show
 from softlabels.layout import Layout
 from softlabels.metrics.rows import key_columns
-from softlabels.metrics.soft_targets import entropy
+from softlabels.metrics.soft_targets import effective_label, entropy
 
 ROOT = Path(__file__).parents[1]
 GRID = """
@@ -180,7 +180,7 @@ def test_bad_references_are_refused(temperature: dict[str, Any], message: str) -
 
 @pytest.mark.parametrize("field", [{"cache": "online"}, {"features": {"kind": "overhaul", "weight": 0.001}}])
 def test_a_teacher_that_runs_online_has_no_entropy(field: dict[str, Any]) -> None:
-    with pytest.raises(SpecError, match=r"temperature\.entropy_of is solved on cached logits"):
+    with pytest.raises(SpecError, match=r"targets\.temperature is solved on cached logits"):
         plan_of(lambda grid: grid["families"]["students"]["run"]["targets"].update(field))
 
 
@@ -267,6 +267,59 @@ def test_students_are_trained_at_equal_entropy(tmp_path: Path, capsys: pytest.Ca
     write_json(record, read_json(record) | {"files": {"weights.safetensors": "0" * 64}})
     assert train(layout, [low], (0,)) == EXIT_ERROR
     assert "has its temperature from a teacher that has been trained again since" in capsys.readouterr().err
+
+
+def _by_label(label: float, beta: float = 0.4) -> Any:
+    def change(grid: dict[str, Any]) -> None:
+        grid["families"]["students"]["axes"] = {"alpha": [0]}
+        grid["families"]["students"]["run"]["targets"] |= {"temperature": {"label": label}, "beta": beta}
+
+    return change
+
+
+def test_students_are_trained_at_a_mean_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Zhang & Sabuncu Sec. 7.1: T such that the mean of 1 − β + β·p_y(T) over the training images is a given one."""
+    plan = plan_of(_by_label(0.75))
+    layout = written(plan, tmp_path)
+    (run,) = (m.run for m in plan.artifacts["own.table"].family("students"))
+    assert isinstance(run, RunSpec)
+    assert run_id(run).startswith("digits.mlp.kd-Tlabel0.75-b0.4-mlp-hard.")
+    assert len(parents_of(run)) == len(caches_of(run)) == 1
+    assert train(layout, [r for r in plan.runs.values() if generation(r) == 0]) == 0  # type: ignore[misc]
+    folders = [layout.cache(caches_of(run)[0].id, seed) for seed in (0, 1)]
+    assert main(["cache", *(str(folder / "manifest.json") for folder in folders), "--device", "cpu"]) == 0
+    capsys.readouterr()
+    assert train(layout, [run]) == 0
+    said = capsys.readouterr().out
+    for seed, folder in enumerate(folders):
+        T = read_json(layout.run(run_id(run), seed) / "run.json")["temperature"]
+        logits, labels = np.load(folder / "shard-0000.npy")[0], np.load(folder / "labels.npy")
+        assert effective_label(logits, labels, T, 0.4) == pytest.approx(0.75, abs=1e-9)
+        assert f"{run_id(run)} seed {seed}: temperature {T:.6g}, of a mean label of 0.75" in said
+
+
+@pytest.mark.parametrize(
+    ("label", "beta", "message"),
+    [
+        (0.6, 0.4, r"temperature\.label: with beta 0\.4 the true class has 0\.6 of the label alone"),
+        (1, 0.4, r"temperature\.label must lie in \(0, 1\), not 1"),
+    ],
+)
+def test_bad_mean_labels_are_refused(label: float, beta: float, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        plan_of(_by_label(label, beta))
+
+
+def test_a_mean_label_that_no_temperature_gives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """At T → ∞ the true class has 1 − β + β/K of the label, here 0.64."""
+    plan = plan_of(_by_label(0.61))
+    layout = written(plan, tmp_path)
+    (run,) = (m.run for m in plan.artifacts["own.table"].family("students"))
+    assert isinstance(run, RunSpec)
+    assert train(layout, [r for r in plan.runs.values() if generation(r) == 0], (0,)) == 0  # type: ignore[misc]
+    assert main(["cache", str(layout.cache(caches_of(run)[0].id, 0) / "manifest.json"), "--device", "cpu"]) == 0
+    assert train(layout, [run], (0,)) == EXIT_ERROR
+    assert "targets.temperature.label has no solution: no temperature gives" in capsys.readouterr().err
 
 
 def test_a_uniform_teacher_has_no_such_temperature(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

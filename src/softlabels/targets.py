@@ -8,13 +8,14 @@ zᵗ the teacher's, p = softmax(z).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from softlabels.grid.spec import Distill, Hard, LogitMatch, Smooth, Targets
+from softlabels.grid.label_targets import AverageDistill, BetaSmoothing, EntropyBonus, Hard, Smooth, VirtualTeacher
+from softlabels.grid.spec import Distill, LogitMatch, Targets
 
 Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
@@ -36,7 +37,41 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return -(targets * F.log_softmax(logits, dim=1)).sum(1).mean()
 
 
-def distillation(student: Tensor, teacher: Tensor, spec: Distill) -> Tensor:
+def virtual_logits(labels: Tensor, num_classes: int, spec: VirtualTeacher) -> Tensor:
+    """Logits `[B, K]` of a virtual teacher, log pᵈ; as released its probabilities pᵈ instead (Yuan S.4)."""
+    p = torch.full((len(labels), num_classes), (1 - spec.correct) / (num_classes - 1), device=labels.device)
+    p.scatter_(1, labels[:, None], spec.correct)
+    return p.log() if spec.softened == "equations" else p
+
+
+def beta_labels(labels: Tensor, num_classes: int, spec: BetaSmoothing, average: Tensor | None) -> Tensor:
+    """Beta-smoothed targets `[B, K]` (Zhang & Sabuncu Sec. 6); `average` is the moving average's logits `[B, K]`.
+
+    As `metrics.beta_smoothing`, of draws of torch's CPU generator. Ranked by log-odds, which go on where probabilities
+    round to 1; of equals the earlier in the batch ranks lower.
+    """
+    B = len(labels)
+    drawn = (torch.rand(B) ** (1 / spec.a)).sort().values.to(labels.device)
+    if average is None:
+        order = torch.randperm(B).to(labels.device)
+    else:
+        z = average.double()
+        ranked = labels if spec.ranked_by == "true_class" else z.argmax(1)
+        others = z.scatter(1, ranked[:, None], -torch.inf).logsumexp(1)
+        order = torch.argsort(z.gather(1, ranked[:, None])[:, 0] - others, stable=True)
+    b = torch.empty_like(drawn)
+    b[order] = drawn
+    targets = ((1 - b) / (num_classes - 1))[:, None].repeat(1, num_classes)
+    return targets.scatter(1, labels[:, None], b[:, None])
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """H(p) in nats, mean over the batch."""
+    log_p = F.log_softmax(logits, dim=1)
+    return -(log_p.exp() * log_p).sum(1).mean()
+
+
+def distillation(student: Tensor, teacher: Tensor, spec: Distill | VirtualTeacher | AverageDistill) -> Tensor:
     """The distillation term β·[T²]·multiplier·D(pᵗ(T), p), with D and its conventions from `spec`.
 
     Müller Sec. 4 (student at T = 1, cross-entropy), Chandrasegaran Eq. of Sec. 3 (both at T, T² KL),
@@ -54,7 +89,7 @@ def distillation(student: Tensor, teacher: Tensor, spec: Distill) -> Tensor:
     if spec.reduction == "mean":  # torch's "mean" divides by N·K
         divergence = divergence / student.shape[1]
     term = spec.beta * spec.multiplier * (T * T if spec.t2 else 1.0) * divergence
-    if spec.gradient_norm == "free":
+    if not isinstance(spec, Distill) or spec.gradient_norm == "free":
         return term
     factor = norm_ratio(student.detach(), teacher, T, student_T)
     return term.detach() + factor * (term - term.detach())
@@ -78,29 +113,40 @@ def squared_logit_error(student: Tensor, teacher: Tensor, reduction: Literal["me
 
 
 def make_loss(targets: Targets, num_classes: int) -> Loss:
-    """The loss of a run: a function of (logits, labels, teacher's logits or None)."""
+    """The loss of a run: of logits, labels, and what is told by the teacher or the moving average (logits), or None."""
 
     def hard_term(logits: Tensor, labels: Tensor, alpha: float, over: Literal["all", "others"]) -> Tensor:
         if alpha == 0:
             return F.cross_entropy(logits, labels)
         return soft_cross_entropy(logits, smooth_labels(labels, num_classes, alpha, over))
 
-    def loss(logits: Tensor, labels: Tensor, teacher: Tensor | None) -> Tensor:
+    def soft_term(logits: Tensor, labels: Tensor, told: Tensor | None) -> Tensor:
+        match targets:
+            case VirtualTeacher():
+                return distillation(logits, virtual_logits(labels, num_classes, targets), targets)
+            case BetaSmoothing():
+                return targets.beta * soft_cross_entropy(logits, beta_labels(labels, num_classes, targets, told))
+            case EntropyBonus():
+                return -targets.weight * entropy(logits)
+            case LogitMatch():
+                return targets.beta * squared_logit_error(logits, cast(Tensor, told), targets.reduction)
+            case Distill() | AverageDistill():
+                return distillation(logits, cast(Tensor, told), targets)
+        raise TypeError(f"{targets!r} has no soft term")
+
+    def loss(logits: Tensor, labels: Tensor, told: Tensor | None) -> Tensor:
         logits = logits.float()  # the loss in fp32 under autocast too
         if isinstance(targets, Hard):
             return hard_term(logits, labels, 0.0, "all")
         if isinstance(targets, Smooth):
             return hard_term(logits, labels, targets.alpha, targets.over)
-        assert teacher is not None
-        teacher = teacher.float()
-        if isinstance(targets, LogitMatch):
-            hard_weight, hard_alpha = 1 - targets.beta, 0.0
-            soft = targets.beta * squared_logit_error(logits, teacher, targets.reduction)
+        soft = soft_term(logits, labels, None if told is None else told.float())
+        if isinstance(targets, EntropyBonus):
+            weight = 1.0
         else:
-            hard_weight, hard_alpha = targets.weight_of_hard, targets.hard_alpha
-            soft = distillation(logits, teacher, targets)
-        if hard_weight == 0:
+            weight = targets.weight_of_hard if isinstance(targets, Distill) else 1 - targets.beta
+        if weight == 0:
             return soft
-        return soft + hard_weight * hard_term(logits, labels, hard_alpha, "all")
+        return soft + weight * hard_term(logits, labels, getattr(targets, "hard_alpha", 0.0), "all")
 
     return loss

@@ -11,7 +11,7 @@ import pandas as pd
 from softlabels.figures import roles
 from softlabels.figures.source import Measured, Row, Source, by_seed, tidy
 from softlabels.grid.plan import Artifact, Member
-from softlabels.grid.spec import Distill, EqualEntropy, Run, reference_of
+from softlabels.grid.spec import Distill, EqualEntropy, MeanLabel, Run, is_solved
 from softlabels.metrics.soft_targets import entropy, equal_entropy_temperature
 from softlabels.metrics.tokens import token_rows
 from softlabels.papers.flags import explain
@@ -51,7 +51,8 @@ def _entropies(artifact: Artifact, source: Source, member: Member) -> list[Row]:
     A T that is solved for is a result: its row has none.
     """
     pupils = [m.run.targets for m in roles.distilled(artifact) if roles.teaches(member, m)]
-    temperatures = dict.fromkeys(t.temperature for t in pupils if isinstance(t, Distill))
+    asked = dict.fromkeys(t.temperature for t in pupils if isinstance(t, Distill))
+    temperatures = [t for t in asked if not isinstance(t, MeanLabel)]
     rows = []
     for seed in member.seeds:
         logits = _training_logits(artifact, source, member, seed) if temperatures else None
@@ -122,8 +123,8 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
         )
     if (plotted["metric"] == "entropy").any():
         said += " entropy: of the teacher's targets at kd_temperature, mean over the training images, in nats."
-    if any(reference_of(m.run) for m in artifact.members):
-        said += " kd_temperature is empty where T is solved for, so that targets are as soft as another teacher's."
+    if any(is_solved(m.run) for m in artifact.members):
+        said += " kd_temperature is empty where T is solved for, so that targets are as soft as is asked."
     return [said, *_twice(plotted), *explain(plotted["flags"].dropna())]
 
 

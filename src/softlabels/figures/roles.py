@@ -8,9 +8,10 @@ from typing import Any
 
 from softlabels.errors import SpecError
 from softlabels.grid.identity import run_id
+from softlabels.grid.label_targets import Hard, Smooth
 from softlabels.grid.plan import Artifact, Member
 from softlabels.grid.probes import Probe, Tokens, Translations
-from softlabels.grid.spec import Distill, Hard, LogitMatch, Run, RunSpec, Smooth, cache_kind, reference_of, teacher_of
+from softlabels.grid.spec import Distill, LogitMatch, Run, RunSpec, cache_kind, is_solved, on_labels, teacher_of
 from softlabels.papers.names import data_name, in_print
 
 
@@ -30,7 +31,7 @@ def alpha_of(run: Run) -> float:
 def teacher_alpha(run: Run) -> float | None:
     """α of a distilled run's teacher; None where the teacher is not a network trained on labels here."""
     teacher = teacher_of(run)
-    if teacher is None or not isinstance(teacher.run, Run) or teacher_of(teacher.run) is not None:
+    if teacher is None or not isinstance(teacher.run, Run) or not on_labels(teacher.run):
         return None
     return alpha_of(teacher.run)
 
@@ -38,7 +39,7 @@ def teacher_alpha(run: Run) -> float | None:
 def temperature_of(run: Run) -> float | None:
     """T of a distilled run: infinite for logit matching, NaN where it depends on results, None without a teacher."""
     if isinstance(run.targets, Distill):
-        return float("nan") if reference_of(run) else run.targets.given_temperature
+        return float("nan") if is_solved(run) else run.targets.given_temperature
     return float("inf") if isinstance(run.targets, LogitMatch) else None
 
 
@@ -63,13 +64,13 @@ def teachers(artifact: Artifact) -> tuple[Member, ...]:
     """The families trained on labels of which at least one member teaches another member."""
     taught = {teacher.run for m in distilled(artifact) if (teacher := teacher_of(m.run)) is not None}
     families = {m.family for m in artifact.members if m.run in taught}
-    return tuple(m for m in artifact.members if m.family in families and teacher_of(m.run) is None)
+    return tuple(m for m in artifact.members if m.family in families and on_labels(m.run))
 
 
 def baselines(artifact: Artifact) -> tuple[Member, ...]:
     """The students' network trained on labels alone; where students and teachers are one network, the teachers."""
     students = {(m.run.dataset, m.run.model) for m in distilled(artifact)}
-    alone = [m for m in artifact.members if teacher_of(m.run) is None]
+    alone = [m for m in artifact.members if on_labels(m.run)]
     taught = {(m.family, m.run) for m in teachers(artifact)}
     own = tuple(m for m in alone if (m.run.dataset, m.run.model) in students and (m.family, m.run) not in taught)
     return own or tuple(m for m in alone if (m.run.dataset, m.run.model) in students)
@@ -182,7 +183,7 @@ def of_row(artifact: Artifact, entry: Mapping[str, Any]) -> list[Member]:
 
 def labels_alpha(run: Run) -> float | None:
     """α of the labels that a network is trained on, or that its teacher was; None where that is not known."""
-    return alpha_of(run) if teacher_of(run) is None else teacher_alpha(run)
+    return alpha_of(run) if on_labels(run) else teacher_alpha(run)
 
 
 def reported_on(member: Member) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from softlabels.errors import SpecError
 from softlabels.grid import corpora, datasets, transformers, zoo
 from softlabels.grid.identity import CacheNeed, caches_of, needed_cache
+from softlabels.grid.label_targets import average_of
 from softlabels.grid.plan import Plan
 from softlabels.grid.probes import AnyProbe, PictureProbe, Tokens, Translations
 from softlabels.grid.spec import (
@@ -97,8 +98,9 @@ def examples_per_step(run: Run) -> int:
 
 def training_flops(run: Run) -> float | None:
     """Operations of one training: three forward passes (backward counts two) of every image or token it sees, and one
-    of a teacher that runs online, or the output layer of one whose activations are cached; of a network that is only
-    measured, one pass over validation and test. None where a network or the size of the data is unknown."""
+    of a teacher or moving average that runs online, or the output layer of one whose activations are cached; of a
+    network that is only measured, one pass over validation and test. None where a network or the size of the data is
+    unknown."""
     forward, steps = forward_flops(run), training_steps(run)
     if forward is None or steps is None:
         return None
@@ -123,7 +125,9 @@ def _connecting_flops(run: Run) -> float:
 
 
 def online_teacher(run: Run) -> ModelSpec | None:
-    """The network that runs beside the student; None where there is none."""
+    """The network that runs beside the student, a teacher or its own moving average; None where there is none."""
+    if average_of(run.targets) is not None:
+        return run.model
     teacher = teacher_of(run)
     if teacher is None or needed_cache(run) is not None or not isinstance(teacher.run, Run | UserNetwork):
         return None

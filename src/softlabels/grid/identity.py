@@ -19,6 +19,7 @@ from softlabels.errors import SpecError
 from softlabels.files import canonical_json, read_json, write_json
 from softlabels.grid import corpora, datasets, transformers
 from softlabels.grid.initial import TorchvisionWeights, UserWeights, torchvision_file
+from softlabels.grid.label_targets import AverageDistill, BetaSmoothing, EntropyBonus, Hard, Smooth, VirtualTeacher
 from softlabels.grid.parse import run_from
 from softlabels.grid.plan import Plan
 from softlabels.grid.probes import AnyProbe, Translations
@@ -27,14 +28,13 @@ from softlabels.grid.spec import (
     DatasetSpec,
     Distill,
     EqualEntropy,
-    Hard,
     Initial,
     LogitMatch,
+    MeanLabel,
     ModelSpec,
     Parent,
     Run,
     RunSpec,
-    Smooth,
     Teacher,
     TranslationSpec,
     UserLogits,
@@ -131,16 +131,32 @@ def _targets_slug(targets: Any) -> str:
             return "hard"
         case Smooth(alpha=alpha, over=over):
             return f"ls{_short(alpha)}" + ("" if over == "all" else f"-{over}")
+        case VirtualTeacher(temperature=T, beta=beta, softened=softened):
+            return f"virtual-T{_short(T)}-b{_short(beta)}" + ("" if softened == "equations" else f"-{softened}")
+        case BetaSmoothing(a=a, beta=beta, ranked_by=rank):
+            return f"beta{_short(a)}-b{_short(beta)}-{rank.split('_')[0]}"
+        case AverageDistill(temperature=T, beta=beta):
+            return f"ema-T{_short(T)}-b{_short(beta)}"
+        case EntropyBonus():
+            return f"entropy{_short(targets.weight)}"
         case Distill(teacher=teacher, temperature=T, beta=beta, cache=cache, top_k=k, gradient_norm=norm):
             matched = "" if norm == "free" else "gradnorm-"
             weight = "" if beta == 1 else f"b{_short(beta)}-"
             truncated = f"{cache.removeprefix('topk_')}{k}-" if k else ""
             kind = "kd" if targets.features is None else "oh"
-            softness = f"eq{_short(T.temperature)}" if isinstance(T, EqualEntropy) else _short(T)
-            return f"{kind}-T{softness}-{matched}{weight}{truncated}{_teacher_slug(teacher)}"
+            return f"{kind}-T{_softness(T)}-{matched}{weight}{truncated}{_teacher_slug(teacher)}"
         case LogitMatch(teacher=teacher, beta=beta):
             return f"match-b{_short(beta)}-{_teacher_slug(teacher)}"
     raise TypeError(f"no slug for targets {targets!r}")
+
+
+def _softness(temperature: float | EqualEntropy | MeanLabel) -> str:
+    match temperature:
+        case EqualEntropy(temperature=T):
+            return f"eq{_short(T)}"
+        case MeanLabel(label=label):
+            return f"label{_short(label)}"
+    return _short(temperature)
 
 
 def _teacher_slug(teacher: Teacher) -> str:

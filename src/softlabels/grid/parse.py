@@ -130,13 +130,13 @@ def _union(args: tuple[Any, ...], value: Any, where: str) -> Any:
 
 
 def _member(classes: tuple[Any, ...], value: Mapping[str, Any], where: str) -> type:
-    """The class of a tagged union: by its `kind`, or of a parent by the key that only this class has."""
+    """The class of a tagged union: by its `kind`, or by the key that only this class has."""
     kinds = {c.kind: c for c in classes if hasattr(c, "kind")}
     if kinds:
         if value.get("kind") not in kinds:
             raise SpecError(f"{key(where, 'kind')} must be one of {', '.join(kinds)}, not {_say(value.get('kind'))}")
         return typing.cast(type, kinds[value["kind"]])
-    for name in ("weights", "logits", "torchvision"):
+    for name in ("weights", "logits", "torchvision", "label"):
         if name in value:
             return next((c for c in classes if name in {f.name for f in _fields(c)}), typing.cast(type, classes[0]))
     if value.get("task") == "translation":

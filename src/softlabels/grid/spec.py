@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal
 
 from softlabels.errors import require
 from softlabels.grid.initial import TorchvisionWeights, UserWeights, torchvision_file
+from softlabels.grid.label_targets import BetaSmoothing, Hard, LabelTargets, Smooth
 from softlabels.grid.overhaul import Overhaul
 from softlabels.grid.recipe import Normalise, Recipe
 from softlabels.grid.translation import CorpusSpec, TranslationRecipe
@@ -97,29 +98,6 @@ class ModelSpec:
         names = [name for name, _ in self.options]
         for name in names:
             require(names.count(name) == 1, f"model.options: {name} is given twice")
-
-
-@dataclass(frozen=True)
-class Hard:
-    """Cross-entropy with the labels."""
-
-    kind: Literal["hard"] = "hard"
-
-
-@dataclass(frozen=True)
-class Smooth:
-    """Cross-entropy with smoothed labels.
-
-    `over: all` spreads α over all K classes (Müller Sec. 1.1: true class 1 − α + α/K);
-    `over: others` spreads it over the K − 1 wrong ones (Zhang & Sabuncu; code of Yuan et al.).
-    """
-
-    alpha: float
-    over: Literal["all", "others"] = "all"
-    kind: Literal["smooth"] = "smooth"
-
-    def __post_init__(self) -> None:
-        require(0 <= self.alpha < 1, f"targets.alpha must lie in [0, 1), not {self.alpha}")
 
 
 @dataclass(frozen=True)
@@ -215,6 +193,20 @@ class EqualEntropy:
 
 
 @dataclass(frozen=True)
+class MeanLabel:
+    """A temperature that depends on results: that at which the mean label of the true class is `label`.
+
+    Solved when training starts, such that 1 − β + β·pᵗ_y(T) has this mean over the training images (Zhang & Sabuncu
+    2020, Sec. 7.1: 0.85, to compare with label smoothing of 0.15).
+    """
+
+    label: float
+
+    def __post_init__(self) -> None:
+        require(0 < self.label < 1, f"targets.temperature.label must lie in (0, 1), not {self.label}")
+
+
+@dataclass(frozen=True)
 class Distill:
     """Distillation: (1 − β)·H(y, p) + β·[T²]·multiplier·D(pᵗ(T), p(T or 1)).
 
@@ -224,7 +216,7 @@ class Distill:
     """
 
     teacher: Teacher
-    temperature: float | EqualEntropy
+    temperature: float | EqualEntropy | MeanLabel
     beta: float = 1.0
     student_tempered: bool = True
     t2: bool = True
@@ -254,19 +246,25 @@ class Distill:
     def __post_init__(self) -> None:
         if isinstance(self.temperature, EqualEntropy) and self.temperature.entropy_of == self.teacher:
             object.__setattr__(self, "temperature", self.temperature.temperature)
-        if not isinstance(self.temperature, EqualEntropy):
+        if isinstance(self.temperature, float | int):
             require(self.temperature > 0, f"targets.temperature must be > 0, not {self.temperature}")
         require(
             self.features is None or self.cache in ("auto", "online"),
             f"targets.features needs the teacher beside the student (cache: online), not cache: {self.cache}",
         )
+        require(0 < self.beta <= 1, f"targets.beta must lie in (0, 1], not {self.beta}")
         online = self.features is not None or self.cache == "online"
         require(
-            not (online and isinstance(self.temperature, EqualEntropy)),
-            "targets.temperature.entropy_of is solved on cached logits, and a teacher that runs online "
+            not (online and self.is_solved),
+            "targets.temperature is solved on cached logits, and a teacher that runs online "
             f"({'features' if self.features else 'cache: online'}) has none; give the temperature as a number",
         )
-        require(0 < self.beta <= 1, f"targets.beta must lie in (0, 1], not {self.beta}")
+        if isinstance(self.temperature, MeanLabel):
+            require(
+                self.temperature.label > 1 - self.beta,
+                f"targets.temperature.label: with beta {self.beta:g} the true class has {1 - self.beta:g} of the label "
+                f"alone, so its mean is larger than that, and not {self.temperature.label:g}",
+            )
         require(0 <= self.hard_alpha < 1, f"targets.hard_alpha must lie in [0, 1), not {self.hard_alpha}")
         require(self.multiplier > 0, f"targets.multiplier must be > 0, not {self.multiplier}")
         require(self.hard_weight is None or self.hard_weight >= 0, "targets.hard_weight must be ≥ 0")
@@ -296,9 +294,14 @@ class Distill:
             object.__setattr__(self, "t2", False)
 
     @property
+    def is_solved(self) -> bool:
+        """Whether the temperature depends on results."""
+        return isinstance(self.temperature, EqualEntropy | MeanLabel)
+
+    @property
     def given_temperature(self) -> float:
         """The temperature where it is a number, as it is wherever a loss is computed."""
-        assert not isinstance(self.temperature, EqualEntropy)
+        assert not isinstance(self.temperature, EqualEntropy | MeanLabel)
         return self.temperature
 
     @property
@@ -323,7 +326,7 @@ class LogitMatch:
         require(self.views == "all" or self.views > 0, f"targets.views must be > 0, not {self.views}")
 
 
-Targets = Hard | Smooth | Distill | LogitMatch
+Targets = LabelTargets | Distill | LogitMatch
 
 
 @dataclass(frozen=True)
@@ -390,7 +393,7 @@ class TranslationSpec:
             require(self.targets.views == "all", "targets.views has no effect on a translation run")
             require(self.targets.form == "kl", "targets.form of a translation run is kl")
             require(self.targets.features is None, "targets.features is of image networks")
-            require(reference_of(self) is None, "targets.temperature of a translation run is a number")
+            require(not self.targets.is_solved, "targets.temperature of a translation run is a number")
             taught_by = self.targets.teacher.run
             require(isinstance(taught_by, TranslationSpec), "the teacher of a translation run is a translation run")
             assert isinstance(taught_by, TranslationSpec)
@@ -424,7 +427,7 @@ def _settle_initial(run: RunSpec) -> None:
             "recipe.steps: 0 measures a network that is there already: give initial, with head: kept",
         )
         require(
-            teacher_of(run) is None,
+            on_labels(run),
             "recipe.steps: 0 trains nothing, so there is no teacher: targets are hard or smooth, what the network "
             "was trained on",
         )
@@ -443,11 +446,12 @@ def _settle_initial(run: RunSpec) -> None:
 
 
 def _check_whole_batches(run: Run, name: str, whole: bool) -> None:
-    """A batch in parts has no norm before its last part; matched part by part, memory would decide numbers."""
+    """A batch in parts has no norm before its last part, nor ranks; part by part, memory would decide numbers."""
+    matched = getattr(run.targets, "gradient_norm", "free") != "free"
+    what = "gradient_norm: matched" if matched else "kind: beta_smoothing"
     require(
-        whole or getattr(run.targets, "gradient_norm", "free") == "free",
-        f"recipe.{name}: targets.gradient_norm: matched is of whole batches, and this recipe takes them in parts; "
-        f"give no {name}",
+        whole or not (matched or isinstance(run.targets, BetaSmoothing)),
+        f"recipe.{name}: targets.{what} is of whole batches, and this recipe takes them in parts; give no {name}",
     )
 
 
@@ -460,6 +464,16 @@ def cache_kind(run: Run) -> str | None:
     if run.targets.cache != "auto":
         return run.targets.cache
     return "dense" if isinstance(run, RunSpec) else "features"
+
+
+def on_labels(run: Run) -> bool:
+    """Whether a network is trained on labels alone, hard or smoothed."""
+    return isinstance(run.targets, Hard | Smooth)
+
+
+def is_solved(run: Run) -> bool:
+    """Whether the temperature of a run depends on results."""
+    return isinstance(run.targets, Distill) and run.targets.is_solved
 
 
 def teacher_of(run: Run) -> Teacher | None:

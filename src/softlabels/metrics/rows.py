@@ -14,8 +14,9 @@ from safetensors.numpy import load_file
 
 from softlabels.errors import DataError, SoftlabelsError
 from softlabels.files import atomic
+from softlabels.grid.label_targets import AverageDistill, BetaSmoothing, EntropyBonus, Hard, Smooth, VirtualTeacher
 from softlabels.grid.plan import Artifact, Member
-from softlabels.grid.spec import EqualEntropy, Hard, LogitMatch, Run, Smooth, UserLogits, UserNetwork
+from softlabels.grid.spec import LogitMatch, Run, UserLogits, UserNetwork
 from softlabels.metrics.arrays import checked
 from softlabels.metrics.calibration import ece
 from softlabels.metrics.classification import error, nll, top_k_accuracy
@@ -37,7 +38,8 @@ def key_columns(artifact: Artifact, member: Member, run_id: str, scale: str) -> 
     """The columns of a row that its run decides: all but split, metric, value, seed and checkpoint.
 
     Every value is text as in the published table: α and β with a decimal (`0.0`), T without (`3`, `inf` for
-    logit matching, empty where it is solved for), empty where there is nothing to say. `student` is the network
+    logit matching, empty where it is solved for), empty where there is nothing to say. `method` is the paper's name
+    where its grid gives one. `student` is the network
     measured, `student_alpha` its own smoothing; a distilled student has none unless its hard term is smoothed.
     """
     run = member.run
@@ -48,6 +50,7 @@ def key_columns(artifact: Artifact, member: Member, run_id: str, scale: str) -> 
         "task": run.task,
         **listed,
         **_targets(run),
+        **({"method": named} if (named := dict(member.published).get("method")) else {}),
         "run_id": run_id,
         "scale": scale,
         "stands_for": ";".join(f"{what}={name}" for what, name in replaced.items()),
@@ -208,8 +211,15 @@ def _targets(run: Run) -> dict[str, str]:
     if isinstance(targets, Hard | Smooth):
         smooth = isinstance(targets, Smooth)
         return {"method": "ls" if smooth else "ce", **values, "student_alpha": _alpha(run)}
-    values["teacher_alpha"] = _alpha(targets.teacher.run)
+    if isinstance(targets, EntropyBonus):
+        return {"method": targets.kind, **values}
     values["kd_beta"] = _decimal(targets.beta)
+    if isinstance(targets, BetaSmoothing):
+        return {"method": targets.kind, **values}
+    if isinstance(targets, VirtualTeacher | AverageDistill):
+        method = "tf_kd_reg" if isinstance(targets, VirtualTeacher) else targets.kind
+        return {"method": method, **values, "kd_temperature": f"{targets.temperature:g}"}
+    values["teacher_alpha"] = _alpha(targets.teacher.run)
     if isinstance(targets, LogitMatch):
         return {"method": "kd", **values, "kd_temperature": "inf"}
     hard_alpha = _decimal(targets.hard_alpha) if targets.hard_alpha else ""
@@ -217,7 +227,7 @@ def _targets(run: Run) -> dict[str, str]:
         "method": "kd" if targets.features is None else f"{targets.features.kind}_kd",
         **values,
         "student_alpha": hard_alpha,
-        "kd_temperature": "" if isinstance(targets.temperature, EqualEntropy) else f"{targets.temperature:g}",
+        "kd_temperature": "" if targets.is_solved else f"{targets.temperature:g}",
     }
 
 

@@ -30,7 +30,17 @@ from softlabels.grid.identity import (
     teacher_id,
 )
 from softlabels.grid.parse import run_from
-from softlabels.grid.spec import Parent, Run, RunSpec, TranslationSpec, initial_of, reference_of, teacher_of, to_dict
+from softlabels.grid.spec import (
+    Parent,
+    Run,
+    RunSpec,
+    TranslationSpec,
+    initial_of,
+    is_solved,
+    reference_of,
+    teacher_of,
+    to_dict,
+)
 from softlabels.lease import Lease
 from softlabels.store import finished, publish
 from softlabels.training.checkpoint import State
@@ -135,7 +145,7 @@ def _train_images(worker: Worker, spec: RunSpec, seed: int, folder: Path, lease:
     train_set = worker.pictures(spec.dataset, "train")
     caches = [_cached(worker, need, need.seed(seed), train_set) for need in caches_of(spec)]
     trainer = Trainer(
-        with_temperature(spec, seed, caches),
+        with_temperature(spec, seed, caches, train_set.labels.cpu().numpy()),
         seed,
         train_set,
         worker.pictures(spec.dataset, "val"),
@@ -195,7 +205,7 @@ def _write_results(worker: Worker, spec: RunSpec, seed: int, folder: Path, train
         "parameters": sum(p.numel() for p in trainer.network.parameters()),
         "data_fingerprint": trainer.train_set.data.fingerprint,
     }
-    if reference_of(spec) is not None:
+    if is_solved(spec):
         about["temperature"] = trainer.spec.targets.given_temperature  # type: ignore[union-attr]
     _write_record(worker, spec, seed, folder, names, about)
 

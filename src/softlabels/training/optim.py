@@ -23,6 +23,7 @@ def make_optimiser(
         SpecError: a group that matches no parameter.
     """
     named = [*network.named_parameters(), *(objective.named_parameters() if objective else ())]
+    named = [(name, parameter) for name, parameter in named if parameter.requires_grad]  # an average has them too
     unused = {group.parameters for group in spec.groups}
     buckets: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in named:

@@ -191,6 +191,7 @@ class Trainer:
             torch.nn.utils.clip_grad_norm_(trained, recipe.clip_norm)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
+        self.objective.follow(self.network, self.step + 1)
         if self.ema is not None and recipe.ema is not None:
             for name, value in self.network.state_dict().items():
                 if value.is_floating_point():

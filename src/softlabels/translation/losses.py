@@ -16,7 +16,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from softlabels.grid.spec import Distill, Hard, Smooth
+from softlabels.grid.label_targets import Hard, Smooth
+from softlabels.grid.spec import Distill
 
 
 @dataclass(frozen=True)

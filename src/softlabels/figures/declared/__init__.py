@@ -30,7 +30,7 @@ from softlabels.figures.declared import (
 )
 from softlabels.figures.declared.drawing import ANY, Drawing
 from softlabels.grid.plan import Artifact
-from softlabels.grid.spec import reference_of
+from softlabels.grid.spec import is_solved, on_labels, reference_of, teacher_of
 
 DRAWINGS: Mapping[str, Drawing] = {
     "bleu_table": bleu_table.DRAWING,
@@ -84,16 +84,19 @@ def check(artifact: Artifact) -> None:
                 f"{where} {artifact.draw} shows networks of task {' or '.join(drawing.tasks)}, and those of "
                 f"{member.family} are of task {member.run.task}; take the family out of families"
             )
-    if drawing.labels_only and (distilled := roles.distilled(artifact)):
+    taught = next((m for m in artifact.members if not on_labels(m.run)), None)
+    if drawing.labels_only and taught:
+        learns = "have a teacher" if teacher_of(taught.run) else f"learn from {taught.run.targets.kind}"
         raise SpecError(
-            f"{where} {artifact.draw} shows networks trained on labels, and those of {distilled[0].family} "
-            "have a teacher; take the family out of families"
+            f"{where} {artifact.draw} shows networks trained on labels, and those of {taught.family} {learns}; "
+            "take the family out of families"
         )
-    solved = next((m for m in artifact.members if reference_of(m.run)), None)
+    solved = next((m for m in artifact.members if is_solved(m.run)), None)
     if drawing.by_temperature and solved:
+        key = "entropy_of" if reference_of(solved.run) else "label"
         raise SpecError(
             f"{where} {artifact.draw} places students by their temperature, and that of {solved.family} is solved for "
-            "only when it is trained (entropy_of); take the family out of families"
+            f"only when it is trained ({key}); take the family out of families"
         )
     _check_splits(artifact, where)
     if artifact.options.get("checkpoint", "last") not in ("last", "best"):
