@@ -177,6 +177,15 @@ def test_demo_says_what_it_changed_and_paper_changes_nothing() -> None:
     assert not any(artifact.notes for artifact in paper.artifacts.values())
 
 
+def test_the_whole_demo_leaves_no_value_out() -> None:
+    """`make demo-full`: the axes are the paper's, everything else is the demo."""
+    whole, paper = load_plan(config(thin=False), ROOT), load_plan(config(scale="paper"), ROOT)
+    for name, artifact in whole.artifacts.items():
+        assert [m.values for m in artifact.members] == [m.values for m in paper.artifacts[name].members]
+        assert not any("thinned" in note for note in artifact.notes)
+    assert len(load_plan(config(), ROOT).runs) < len(whole.runs)
+
+
 def test_the_demo_needs_only_embedded_data() -> None:
     plan = load_plan(config(variants=True), ROOT)
     assert {run.dataset.name for run in plan.runs.values()} == {"digits", "glyphs", "sentences"}

@@ -26,6 +26,7 @@ DEFAULTS: dict[str, Any] = {
     "papers": ["muller2019", "chandrasegaran2022", "ablations"],
     "seeds": None,
     "variants": False,
+    "thin": True,
     "device": "auto",
     "jobs": {},
     "cache": {},
@@ -57,6 +58,8 @@ def load_plan(config: Mapping[str, Any], root: Path) -> Plan:
         raise SpecError(f"config.yaml: scale: there is no scale {settings['scale']!r}; there are {known}")
     scale = read_yaml(scale_file)
     validate(scale, "scale", schemas, _relative(scale_file, root))
+    if not settings["thin"]:
+        scale = {**scale, "thin": {}}
 
     # All of them, whatever is asked for: a scale that names what no grid has would replace nothing, in silence.
     papers = {}
