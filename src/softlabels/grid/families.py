@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from softlabels.errors import SpecError
-from softlabels.grid import corpora, datasets, fit, transformers, zoo
+from softlabels.grid import corpora, datasets, fit, zoo
 from softlabels.grid.asking import probes_from
 from softlabels.grid.initial import TorchvisionWeights, UserWeights
 from softlabels.grid.parse import freeze, from_dict, key, require_known, run_from
@@ -24,10 +24,8 @@ from softlabels.grid.spec import (
     Run,
     RunSpec,
     Teacher,
-    TranslationSpec,
     UserLogits,
     UserNetwork,
-    teacher_of,
     to_dict,
 )
 from softlabels.grid.transformers import TRANSFORMERS
@@ -71,11 +69,25 @@ class Grid:
     # ---------------------------------------------------------------- families
 
     def _axes(self, family: str) -> dict[str, list[Any]]:
-        axes = dict(self.grid["families"][family].get("axes") or {})
+        declared = self.grid["families"][family]
+        axes = dict(declared.get("axes") or {})
         for axis in set(axes) & set(OF_A_PARENT):
             raise SpecError(f"{self.where} families.{family}.axes: {axis!r} cannot be the name of an axis")
+        if "generations" in declared:
+            where = key(self.where, f"families.{family}.generations")
+            if "generation" in axes or "teacher" not in declared["run"]["targets"]:
+                raise SpecError(
+                    f"{where}: each generation learns from the one before it, so the family needs targets.teacher, "
+                    "the first one's, and has the axis generation already"
+                )
+            axes = {"generation": list(range(1, declared["generations"] + 1)), **axes}
         for axis, kept in self.thin.get(family, {}).items():
             where = f"{self.scale_where} thin.{self.paper}.{family}.{axis}"
+            is_chain = "generations" in declared and axis == "generation"
+            if is_chain and sorted(kept) != list(range(1, len(kept) + 1)):
+                raise SpecError(
+                    f"{where}: no generation can be left out before another; keep the first ones, as [1, 2]"
+                )
             if axis not in axes:
                 raise SpecError(f"{where}: the family has no such axis; its axes are {', '.join(axes) or 'none'}")
             for value in kept:
@@ -112,8 +124,12 @@ class Grid:
         published = {"dataset": run["dataset"], "student": run["model"]}
         targets = dict(run["targets"])
         if "teacher" in targets:
+            teacher = targets["teacher"]
+            if "generations" in declared and values["generation"] > 1:
+                which = {k: teacher[k] for k in ("seed", "checkpoint") if k in teacher}
+                teacher = {"family": family, **values, "generation": values["generation"] - 1, **which}
             targets["teacher"], published["teacher"] = self._teacher(
-                targets["teacher"], run["dataset"], is_text, key(where, "targets.teacher"), changes
+                teacher, run["dataset"], is_text, key(where, "targets.teacher"), changes
             )
         if isinstance(softness := targets.get("temperature"), Mapping) and "entropy_of" in softness:
             place = key(where, "targets.temperature.entropy_of")
@@ -123,8 +139,8 @@ class Grid:
         if run.get("initial") is not None:
             parts["initial"] = self._initial(run["initial"], key(where, "initial"), changes)
         spec = run_from(parts | ({"task": "translation"} if is_text else {}), where)
-        _located(_require_fit, where)(spec)
-        for axis in values:
+        _located(fit.require_fit, where)(spec)
+        for axis in values.keys() - ({"generation"} if "generations" in declared else set()):
             if f"'${axis}'" not in repr(declared["run"]):
                 raise SpecError(f"{where}: no value is ${axis}, so the axis {axis} has no effect")
         return _Point(values, spec, published | declared.get("published", {}), tuple(dict.fromkeys(changes)))
@@ -190,7 +206,7 @@ class Grid:
         self, content: Mapping[str, Any], dataset: str, is_text: bool, where: str, changes: list[str]
     ) -> tuple[Teacher, str]:
         """The teacher and its name in the paper."""
-        named = {k: v for k, v in content.items() if k in ("seed", "checkpoint")}
+        named = self._which(content, ("seed", "checkpoint"), where, changes)
         if "family" not in content:
             if not {"weights", "logits"} & set(content):
                 raise SpecError(f"{where} needs a family of this grid, or weights or logits of your own")
@@ -205,7 +221,7 @@ class Grid:
     def _initial(self, content: Any, where: str, changes: list[str]) -> Initial | None:
         """The weights that a run begins with; None where the scale has none of them."""
         content = {"weights": content} if isinstance(content, str) else content
-        named = {k: v for k, v in content.items() if k in ("seed", "checkpoint", "head")}
+        named = self._which(content, ("seed", "checkpoint", "head"), where, changes)
         if "family" in content:
             run: Any = self._chosen(content, "run", where, changes).run
             if not isinstance(run, RunSpec):
@@ -222,6 +238,19 @@ class Grid:
             return self._initial({**source, **named}, place, changes)
         run = from_dict(UserWeights if "weights" in source else TorchvisionWeights, source, place)
         return from_dict(Initial, {"run": run, **named}, where)
+
+    def _which(
+        self, content: Mapping[str, Any], keys: tuple[str, ...], where: str, changes: list[str]
+    ) -> dict[str, Any]:
+        """What a parent says beside its family: seed, checkpoint (by name or as it is), head."""
+        found = {k: content[k] for k in keys if k in content}
+        name = found.get("checkpoint")
+        if "checkpoints" in self.grid and isinstance(name, str) and name not in ("last", "best") and ":" not in name:
+            found["checkpoint"] = self._known("checkpoints", name, key(where, "checkpoint"))
+            if name in self.substitute.get("checkpoints", {}):
+                found["checkpoint"] = self.substitute["checkpoints"][name]
+                changes.append(f"checkpoint {found['checkpoint']} in place of {name}")
+        return found
 
     def _chosen(self, content: Mapping[str, Any], what: str, where: str, changes: list[str]) -> _Point:
         """The member of a family that is named by its values on the axes."""
@@ -332,33 +361,6 @@ def _located(check: Callable[..., Any], where: str) -> Callable[..., Any]:
             raise SpecError(f"{where}: {error}") from None
 
     return located
-
-
-def _require_fit(run: Run) -> None:
-    """What only the run as a whole can tell: pictures large enough for crop and network, milestones within the run,
-    heads that divide a width."""
-    if isinstance(run, TranslationSpec):
-        o = transformers.options(run.model)
-        if o["dim"] % o["heads"]:
-            raise SpecError(f"model.options.heads: {o['heads']} heads do not divide a width of {o['dim']}")
-        return
-    fit.require_initial_fits(run)
-    fit.require_features_fit(run)
-    shape = datasets.info(run.dataset).shape
-    crop, least = run.recipe.augment.crop, zoo.smallest_side(run.model)
-    if crop is not None and crop > min(shape[1:]):
-        raise SpecError(f"recipe.augment.crop: {crop} is larger than the pictures of {min(shape[1:])} pixels")
-    side = min(run.recipe.augment.view_shape(shape)[1:])
-    for what, network in (("recipe", run.recipe), ("teacher", getattr(teacher_of(run), "run", None))):
-        if getattr(network, "normalise", None) == "imagenet" and shape[0] != 3:
-            raise SpecError(f"{what}.normalise: imagenet is of pictures in colour; {run.dataset.name}'s are not")
-    if side < least:
-        raise SpecError(f"model.name: {run.model.name} needs pictures of at least {least} pixels, not {side}")
-    rows = datasets.sizes(run.dataset)["train"]
-    if rows is not None or run.recipe.steps is not None:
-        steps = run.recipe.num_steps(rows or 1)
-        if run.recipe.milestones and max(run.recipe.milestones) > steps:
-            raise SpecError(f"recipe.milestones: {max(run.recipe.milestones)} lies beyond the {steps} steps of the run")
 
 
 def _substituted(value: Any, axes: Mapping[str, Any], where: str) -> Any:
