@@ -12,9 +12,11 @@ from torch import Tensor
 
 from softlabels.errors import SpecError
 from softlabels.grid.recipe import Augment
-from softlabels.training.augment import normalise, plain_view, random_view
+from softlabels.models._torchvision import load
+from softlabels.training.augment import normalise, plain_view, random_view, rotated
 from softlabels.training.counter import bits, integers, uniform
 
+V2 = load("torchvision.transforms.v2.functional")
 N = 20_000
 IDS = torch.arange(N)
 EVERYTHING = Augment(pad=2, crop=7, flip=True, brightness=63.0, contrast=(0.2, 1.8))
@@ -158,6 +160,32 @@ def test_views_equal_a_plain_loop(spec: Augment, size: tuple[int, int]) -> None:
     found = random_view(images, ids, views, 2, spec)
     wanted = [loop_reference(*row, 2, spec) for row in zip(images, ids.tolist(), views.tolist(), strict=True)]
     torch.testing.assert_close(found, torch.stack(wanted), rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 9), (32, 32)])
+def test_rotation_is_torchvisions(size: tuple[int, int]) -> None:
+    """But for pixels whose source lies on the border of two, where rounding decides."""
+    images = picture_batch(40, 3, *size)
+    angles = torch.linspace(-179.7, 180, 40, dtype=torch.float64)
+    found = rotated(images, angles)
+    for picture, angle, ours in zip(images, angles, found, strict=True):
+        theirs = V2.rotate(picture, angle.item())
+        assert (ours != theirs).any(0).double().mean() <= 0.02
+    assert torch.equal(rotated(images, torch.zeros(40, dtype=torch.float64)), images)
+    assert torch.equal(rotated(images, torch.full((40,), 90.0, dtype=torch.float64)), images.rot90(1, (2, 3)))
+
+
+def test_angles_are_uniform_and_a_function_of_the_view() -> None:
+    """A bright pixel to the right of the centre says by how much its picture was turned."""
+    spot = torch.zeros(2000, 1, 101, 101, dtype=torch.uint8)
+    spot[:, :, 49:52, 94:97] = 255
+    found = random_view(spot, IDS[:2000], at(3, IDS[:2000]), 0, Augment(rotate=15))
+    y, x = torch.arange(101.0) - 50, torch.arange(101.0) - 50
+    mass = found[:, 0] / found[:, 0].sum((1, 2), keepdim=True)
+    angle = torch.rad2deg(torch.atan2(-(mass.sum(2) @ y), mass.sum(1) @ x))
+    assert angle.abs().max() < 15.5
+    assert stats.kstest(angle.numpy() / 30 + 0.5, "uniform").pvalue > 1e-4
+    assert torch.equal(found[7:9], random_view(spot[7:9], IDS[7:9], at(3, IDS[7:9]), 0, Augment(rotate=15)))
 
 
 def test_the_25_shifts_are_equally_frequent() -> None:

@@ -22,6 +22,7 @@ FOLDER = {"name": "folder", "path": "somewhere", "num_classes": 3, "image_size":
         (DatasetSpec("digits"), (1069, 189, 539)),
         (DatasetSpec("glyphs"), (3200, 800, 2000)),
         (DatasetSpec("imagenet"), (1_231_167, 50_000, 50_000)),
+        (DatasetSpec("tiny_imagenet"), (90_000, 10_000, 10_000)),
         (DatasetSpec("cub200_2011"), (5395, 599, 5794)),
         (DatasetSpec("cub200_2011", holdout=0), (5994, 0, 5794)),
         (DatasetSpec(**FOLDER), (None, None, None)),
@@ -54,6 +55,7 @@ def test_declarations_fit_each_other(name):
         (DatasetSpec("digits", holdout=1258), "dataset.holdout"),
         (DatasetSpec("mnist", train_limit=54_001), "dataset.train_limit"),
         (DatasetSpec(**FOLDER, split="last"), "dataset.split"),
+        (DatasetSpec("tiny_imagenet", split="last"), "dataset.split"),
         (DatasetSpec("cub200_2011", split="last"), "dataset.split"),
     ],
 )

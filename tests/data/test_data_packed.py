@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -241,3 +242,82 @@ def test_birds_whose_tables_do_not_fit_are_refused(tmp_path: Path, change: Any, 
     change(tmp_path / "cub200_2011")
     with pytest.raises(DataError, match=message):
         prepare(DatasetSpec("cub200_2011"), tmp_path / "out", root=tmp_path)
+
+
+# ------------------------------------------------------------ Tiny-ImageNet
+
+
+def tiny(top: Path, per_class: int = 7) -> None:
+    """A small data set in the layout of Tiny-ImageNet: two classes, a grey picture among them."""
+    lines = []
+    for k, wnid in enumerate(("n02", "n01")):
+        (top / "train" / wnid / "images").mkdir(parents=True)
+        (top / "val" / "images").mkdir(parents=True, exist_ok=True)
+        for i in range(per_class):
+            picture = noise((64, 64), 10 * k + i)
+            (picture.convert("L") if i == 0 else picture).save(top / "train" / wnid / "images" / f"{wnid}_{i}.JPEG")
+        for i in range(3):
+            noise((64, 64), 100 + 10 * k + i).save(top / "val" / "images" / f"val_{2 * i + k}.JPEG")
+            lines.append(f"val_{2 * i + k}.JPEG\t{wnid}\t0\t0\t62\t62")
+    (top / "val" / "val_annotations.txt").write_text("\n".join(lines) + "\n")
+    (top / "wnids.txt").write_text("n02\nn01\n")
+
+
+@pytest.fixture
+def few_tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = dataclasses.replace(DATASETS["tiny_imagenet"], num_classes=2, train_size=14, test_size=6, holdout=4)
+    monkeypatch.setitem(DATASETS, "tiny_imagenet", small)
+
+
+@pytest.mark.usefixtures("few_tiny")
+@pytest.mark.parametrize("where", ["tiny_imagenet", "tiny_imagenet/tiny-imagenet-200", "tiny-imagenet-200"])
+def test_the_official_val_of_tiny_imagenet_is_the_test_split(tmp_path: Path, where: str) -> None:
+    tiny(tmp_path / where)
+    manifest = prepare(DatasetSpec("tiny_imagenet"), tmp_path / "out", root=tmp_path)
+    assert manifest["sizes"] == {"train": 10, "val": 4, "test": 6}
+    data = open_data(tmp_path / "out")
+    assert data.class_names == ("n01", "n02")
+    assert data.labels("test").tolist() == [0, 0, 0, 1, 1, 1]
+    for position, name in enumerate(("val_1", "val_3", "val_5", "val_0", "val_2", "val_4")):
+        file = tmp_path / where / "val" / "images" / f"{name}.JPEG"
+        np.testing.assert_array_equal(np.asarray(data.files("test").picture(position)), np.asarray(Image.open(file)))
+    assert all(data.files("train").picture(i).mode == "RGB" for i in range(10))  # grey ones too
+
+
+@pytest.mark.usefixtures("few_tiny")
+def test_tiny_imagenet_from_the_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match=r"put tiny-imagenet-200\.zip \(248 MB\) into .*tiny_imagenet"):
+        prepare(DatasetSpec("tiny_imagenet"), tmp_path / "out", root=tmp_path)
+    tiny(tmp_path / "made" / "tiny-imagenet-200")
+    (tmp_path / "tiny_imagenet").mkdir()
+    made = shutil.make_archive(str(tmp_path / "made" / "x"), "zip", tmp_path / "made", "tiny-imagenet-200")
+    archive = Path(shutil.move(made, tmp_path / "tiny_imagenet" / "tiny-imagenet-200.zip"))
+    with pytest.raises(DataError, match=r"tiny-imagenet-200\.zip has sha256 .*, declared is 6198c8ae"):
+        prepare(DatasetSpec("tiny_imagenet"), tmp_path / "out", root=tmp_path)
+    declared = DATASETS["tiny_imagenet"]
+    file = dataclasses.replace(declared.files[0], sha256=sha256(archive))
+    monkeypatch.setitem(DATASETS, "tiny_imagenet", dataclasses.replace(declared, files=(file,)))
+    found = prepare(DatasetSpec("tiny_imagenet"), tmp_path / "out", root=tmp_path)
+    assert found["sizes"] == {"train": 10, "val": 4, "test": 6}
+
+
+@pytest.mark.usefixtures("few_tiny")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda p: (p / "val" / "val_annotations.txt").unlink(), r"val_annotations\.txt is missing"),
+        (lambda p: (p / "val" / "images" / "val_3.JPEG").unlink(), r"val_3\.JPEG is listed and missing"),
+        (lambda p: noise((64, 64), 1).save(p / "val" / "images" / "val_9.JPEG"), r"val_9\.JPEG is not listed"),
+        (lambda p: (p / "wnids.txt").write_text("n01\n"), r"'n02' is no class of wnids\.txt"),
+        (lambda p: (p / "wnids.txt").write_text("n01\nn02\nn03\n"), r"n03.images holds no pictures of a class"),
+        (
+            lambda p: (p / "train" / "n01" / "images" / "n01_1.JPEG").unlink(),
+            r"9 train images, the declared",
+        ),
+    ],
+)
+def test_a_tiny_imagenet_that_does_not_fit_is_refused(tmp_path: Path, change: Any, message: str) -> None:
+    tiny(tmp_path / "tiny_imagenet")
+    change(tmp_path / "tiny_imagenet")
+    with pytest.raises(DataError, match=message):
+        prepare(DatasetSpec("tiny_imagenet"), tmp_path / "out", root=tmp_path)

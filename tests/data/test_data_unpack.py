@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import zipfile
 
 import pytest
 
@@ -67,3 +68,24 @@ def test_damaged_archive_is_named(damage, tmp_path):
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(DataError, match=r"a\.tar\.gz cannot be unpacked"):
         unpack(path, tmp_path / "target")
+
+
+@pytest.mark.parametrize("name", ["../evil.txt", "data/../../evil.txt", "/tmp/softlabels-evil.txt"])
+def test_a_zip_archive_that_leaves_the_folder_is_refused(name, tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as opened:
+        opened.writestr("data/fine.txt", "fine")
+        opened.writestr(name, "x")
+    with pytest.raises(DataError, match="would leave the target folder"):
+        unpack(tmp_path / "a.zip", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_truncated_zip_archive_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as opened:
+        opened.writestr("data/fine.txt", "fine" * 1000)
+    unpack(tmp_path / "a.zip", tmp_path / "out")
+    assert (tmp_path / "out" / "data" / "fine.txt").read_text() == "fine" * 1000
+    content = (tmp_path / "a.zip").read_bytes()
+    (tmp_path / "a.zip").write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match="cannot be unpacked"):
+        unpack(tmp_path / "a.zip", tmp_path / "again")

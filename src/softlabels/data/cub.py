@@ -7,10 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from softlabels.data.source import Source, Split
-from softlabels.data.unpack import unpack
 from softlabels.errors import DataError
-from softlabels.files import sha256
-from softlabels.grid.datasets import DatasetInfo
 
 TABLES = ("images.txt", "image_class_labels.txt", "train_test_split.txt")
 
@@ -44,21 +41,6 @@ def read_cub(folder: Path) -> Source:
         Split(np.array(numbers, dtype=np.int64), files=tuple(files)) for files, numbers in (splits["1"], splits["0"])
     )
     return Source(train, None, test, tuple(classes[k] for k in sorted(classes)))
-
-
-def unpacked(archives: list[Path], declared: DatasetInfo, scratch: Path) -> Path:
-    """The folder in an archive, unpacked into `scratch` after its checksum was found to be the declared one.
-
-    Raises:
-        DataError: another checksum, or it cannot be unpacked.
-    """
-    if (found := sha256(archives[0])) != declared.files[0].sha256:
-        raise DataError(
-            f"{archives[0]} has sha256 {found}, declared is {declared.files[0].sha256}; "
-            "delete it and put the official file there"
-        )
-    unpack(archives[0], scratch)
-    return scratch
 
 
 def _top(folder: Path) -> Path:

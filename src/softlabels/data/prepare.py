@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from softlabels.data import glyphs, packed
 from softlabels.data.cifar import read_cifar
-from softlabels.data.cub import read_cub, unpacked
+from softlabels.data.cub import read_cub
 from softlabels.data.download import locked
 from softlabels.data.folder import fingerprint_folder, read_folder
 from softlabels.data.load import SPLITS, damaged
@@ -33,7 +33,8 @@ from softlabels.data.mnist import read_mnist
 from softlabels.data.official import find_official, read_official
 from softlabels.data.source import BLOCK, Source, Split, in_memory, read_digits
 from softlabels.data.split import Ids, divide, take_stratified
-from softlabels.data.unpack import unpack
+from softlabels.data.tiny_imagenet import read_tiny_imagenet
+from softlabels.data.unpack import unpack, unpacked
 from softlabels.errors import DataError
 from softlabels.files import atomic, canonical_json, read_json, sha256, write_json
 from softlabels.grid.datasets import holdout_count, identity_of, info, sizes
@@ -134,6 +135,13 @@ def prepare(
         return manifest
 
 
+FOLDERS: dict[str, tuple[Callable[[Path], Source], str, str]] = {
+    "cub200_2011": (read_cub, "CUB_200_2011", "images.txt"),
+    "tiny_imagenet": (read_tiny_imagenet, "tiny-imagenet-200", "wnids.txt"),
+}
+"""Archives of folders: their reader, the folder inside, and a file that tells it."""
+
+
 def _source(spec: DatasetSpec, root: Path, mirror: str | None, download: bool, scratch: Path) -> Source:
     """The reader of a spec's data set; an archive of an image folder is unpacked into `scratch`."""
     declared = info(spec)
@@ -145,12 +153,13 @@ def _source(spec: DatasetSpec, root: Path, mirror: str | None, download: bool, s
         train = in_memory(*glyphs.generate(0, glyphs.TRAIN))
         test = in_memory(*glyphs.generate(glyphs.TRAIN, glyphs.TEST))
         return Source(train, None, test, names)
-    if spec.name == "cub200_2011":
-        for folder in (root / spec.name, root / spec.name / "CUB_200_2011", root / "CUB_200_2011"):
-            if (folder / "images.txt").is_file():
-                return read_cub(folder)
+    if spec.name in FOLDERS:
+        read, folder, listing = FOLDERS[spec.name]
+        for place in (root / spec.name, root / spec.name / folder, root / folder):
+            if (place / listing).is_file():
+                return read(place)
         (archives,) = find_official(spec.name, declared, root, mirror=mirror, fetch=download).values()
-        return read_cub(unpacked(archives, declared, scratch))
+        return read(unpacked(archives, declared, scratch))
     if declared.files:
         contents = read_official(spec.name, declared, root, mirror=mirror, fetch=download)
         train, test = read_mnist(contents) if spec.name == "mnist" else read_cifar(contents, declared.num_classes)

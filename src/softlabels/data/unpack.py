@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import tarfile
-from pathlib import Path
+import zipfile
+from pathlib import Path, PurePosixPath
 
 from softlabels.errors import DataError
+from softlabels.files import sha256
+from softlabels.grid.datasets import DatasetInfo
 
 
 def unpack(archive: Path, target: Path) -> None:
-    """Unpack a tar archive (any compression) into `target`.
+    """Unpack a tar archive (any compression) or a zip archive into `target`.
 
     All members are examined before the first is written, so a refused archive leaves nothing behind.
 
@@ -17,16 +20,29 @@ def unpack(archive: Path, target: Path) -> None:
         DataError: the archive is damaged, or a member is a device or a link out of, or lies outside of, `target`.
     """
     try:
+        if zipfile.is_zipfile(archive):
+            _unzip(archive, target)
+            return
         with tarfile.open(archive) as tar:
             members = tar.getmembers()
             for member in members:
                 _check(member, archive, target)
             target.mkdir(parents=True, exist_ok=True)
             tar.extractall(target, members, filter="data")
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the file system, not the archive
         raise DataError(f"{archive} cannot be unpacked ({error}); delete it and fetch it again") from error
+
+
+def _unzip(archive: Path, target: Path) -> None:
+    with zipfile.ZipFile(archive) as opened:
+        for name in opened.namelist():
+            parts = PurePosixPath(name.replace("\\", "/")).parts
+            if ".." in parts or name.startswith(("/", "\\")):
+                raise DataError(f"{archive}: member {name!r} would leave the target folder; nothing was unpacked")
+        target.mkdir(parents=True, exist_ok=True)
+        opened.extractall(target)  # links become plain files that hold their target's name
 
 
 def _check(member: tarfile.TarInfo, archive: Path, target: Path) -> None:
@@ -39,3 +55,18 @@ def _check(member: tarfile.TarInfo, archive: Path, target: Path) -> None:
         raise DataError(
             f"{archive}: member {member.name!r} would leave the target folder or is no plain file; nothing was unpacked"
         ) from error
+
+
+def unpacked(archives: list[Path], declared: DatasetInfo, scratch: Path) -> Path:
+    """The folder in an archive, unpacked into `scratch` after its checksum was found to be the declared one.
+
+    Raises:
+        DataError: another checksum, or it cannot be unpacked.
+    """
+    if (found := sha256(archives[0])) != declared.files[0].sha256:
+        raise DataError(
+            f"{archives[0]} has sha256 {found}, declared is {declared.files[0].sha256}; "
+            "delete it and put the official file there"
+        )
+    unpack(archives[0], scratch)
+    return scratch

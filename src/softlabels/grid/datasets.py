@@ -222,6 +222,26 @@ DATASETS: dict[str, DatasetInfo] = {
         file_bytes=97_000,
         note="Caltech-UCSD Birds 200 (2011) with its official test split",
     ),
+    "tiny_imagenet": DatasetInfo(
+        version=1,
+        num_classes=200,
+        shape=(3, 0, 0),
+        train_size=100_000,
+        test_size=10_000,
+        holdout=0.1,
+        files=(
+            RemoteFile(
+                "tiny-imagenet-200.zip",
+                "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+                # As several projects have recorded it; Stanford publishes none.
+                "6198c8ae015e2b3e007c7841da39ec069199b9aa3bfa943a462022fe5e43c821",
+                248_100_043,
+                (),
+            ),
+        ),
+        file_bytes=2_000,
+        note="200 classes of ImageNet at 64×64; the official val is our test split, the official test has no labels",
+    ),
 }
 
 FOLDER_FILE_BYTES = 100_000  # of a picture in a folder of your own, assumed

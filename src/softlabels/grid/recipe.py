@@ -100,9 +100,9 @@ class Schedule:
 class Augment:
     """Random picture changes, the same for teacher and student.
 
-    Of pictures kept as arrays, in this order: pad and crop or shift, flip, brightness, contrast. `pad`: zero padding
-    before a random crop back to size; `crop`: random crop to this side (evaluation: centre crop); `shift`: whole-pixel
-    shifts in ±shift, zero fill (the same operation as `pad`, kept apart because the papers name it so).
+    Of pictures kept as arrays, in this order: pad and crop or shift, flip, rotate, brightness, contrast. `pad`: zero
+    padding before a random crop back to size; `crop`: random crop to this side (evaluation: centre crop); `shift`:
+    whole-pixel shifts in ±shift, zero fill (the same operation as `pad`, kept apart because the papers name it so).
 
     Of pictures kept as files, where `side` is needed: crop to `side`, flip, rotate, grayscale, jitter, each as
     torchvision's transform of that name does it on a decoded picture. Without `scale` the crop is the one of
@@ -123,7 +123,8 @@ class Augment:
     ratio: tuple[float, float] | None = None
     """RandomResizedCrop: range of the crop's width by height; None: 3/4 to 4/3."""
     rotate: float = 0.0
-    """RandomRotation: at most so many degrees either way, bilinear, black corners."""
+    """RandomRotation: at most so many degrees either way, black corners; of arrays by nearest neighbours (torchvision's
+    default), of files bilinear."""
     jitter_brightness: float = 0.0
     """ColorJitter: the factor lies in [max(0, 1 − x), 1 + x]; it and that of the contrast come in random order."""
     jitter_contrast: float = 0.0
@@ -142,6 +143,7 @@ class Augment:
 
     def _check_files(self) -> None:
         default = Augment.__dataclass_fields__
+        require(0 <= self.rotate <= 180, f"augment.rotate must lie in [0, 180], not {self.rotate}")
         for name in OF_FILES if self.side is None else OF_ARRAYS:
             reason = (
                 "has an effect only on pictures kept as files, which need augment.side"
@@ -157,7 +159,6 @@ class Augment:
         if self.ratio is not None:
             require(self.scale is not None, "augment.ratio has no effect without augment.scale")
             require(0 < self.ratio[0] <= self.ratio[1], "augment.ratio is [low, high], both > 0")
-        require(0 <= self.rotate <= 180, f"augment.rotate must lie in [0, 180], not {self.rotate}")
         require(self.jitter_brightness >= 0, "augment.jitter_brightness must be ≥ 0")
         require(self.jitter_contrast >= 0, "augment.jitter_contrast must be ≥ 0")
         require(0 <= self.grayscale <= 1, f"augment.grayscale is a probability, not {self.grayscale}")
@@ -185,7 +186,7 @@ class Augment:
 
 RATIO = (3 / 4, 4 / 3)  # torchvision's default
 OF_ARRAYS = ("pad", "crop", "shift", "brightness", "contrast")
-OF_FILES = ("scale", "ratio", "rotate", "jitter_brightness", "jitter_contrast", "grayscale", "eval_resize")
+OF_FILES = ("scale", "ratio", "jitter_brightness", "jitter_contrast", "grayscale", "eval_resize")
 
 
 @dataclass(frozen=True)

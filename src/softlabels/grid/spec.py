@@ -81,7 +81,7 @@ class DatasetSpec:
         return self.keep == "files" or self.name in KEPT_AS_FILES
 
 
-KEPT_AS_FILES = ("imagenet", "cub200_2011")
+KEPT_AS_FILES = ("imagenet", "cub200_2011", "tiny_imagenet")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from softlabels.grid.datasets import DATASETS
 from softlabels.grid.recipe import Augment, Normalise
 from softlabels.training.counter import integers, uniform
 
-_ROW, _COLUMN, _FLIP, _BRIGHTNESS, _CONTRAST = range(5)  # channels of the counter generator
+_ROW, _COLUMN, _FLIP, _BRIGHTNESS, _CONTRAST, _ROTATE = range(6)  # channels of the counter generator
 
 
 def view_side(spec: Augment, side: int) -> int:
@@ -57,6 +57,9 @@ def random_view(images: Tensor, ids: Tensor, views: Tensor, stream: int, spec: A
     if spec.flip:
         flipped = integers(stream, views, ids, _FLIP, 2).bool()[:, None, None, None]
         picture = torch.where(flipped, picture.flip(3), picture)
+    if spec.rotate:
+        angles = (2 * uniform(stream, views, ids, _ROTATE).double() - 1) * spec.rotate
+        picture = rotated(picture, angles)
     picture = picture.float()
     if spec.brightness:
         delta = (2 * uniform(stream, views, ids, _BRIGHTNESS) - 1) * spec.brightness
@@ -67,6 +70,20 @@ def random_view(images: Tensor, ids: Tensor, views: Tensor, stream: int, spec: A
         mean = picture.mean((2, 3), keepdim=True)
         picture = (picture - mean) * factor[:, None, None, None] + mean
     return picture
+
+
+def rotated(pictures: Tensor, degrees: Tensor) -> Tensor:
+    """Pictures `[B, C, h, w]`, each turned counter-clockwise about its centre by its angle `[B]` (fp64), by nearest
+    neighbours and with black corners, as torchvision's `rotate` does for one angle."""
+    h, w = pictures.shape[2:]
+    turn = torch.deg2rad(degrees)[:, None, None]
+    y = (torch.arange(h, device=pictures.device, dtype=torch.float64) - (h - 1) / 2)[:, None]
+    x = torch.arange(w, device=pictures.device, dtype=torch.float64) - (w - 1) / 2
+    column = (turn.cos() * x - turn.sin() * y + (w - 1) / 2).round().long()
+    row = (turn.sin() * x + turn.cos() * y + (h - 1) / 2).round().long()
+    inside = (row >= 0) & (row < h) & (column >= 0) & (column < w)
+    places = (row.clamp(0, h - 1) * w + column.clamp(0, w - 1)).flatten(1)[:, None].expand(-1, pictures.shape[1], -1)
+    return pictures.flatten(2).gather(2, places).view_as(pictures) * inside[:, None]
 
 
 def plain_view(images: Tensor, spec: Augment) -> Tensor:
