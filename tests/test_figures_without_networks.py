@@ -84,15 +84,45 @@ def test_an_index_reads_the_grid(layout: Layout) -> None:
 
 
 def test_sizes_stand_beside_those_quoted(layout: Layout) -> None:
-    art = artifact("text_params", "parameters", models=["resnet50", "mobilenet_v2", "efficientnet_b0"])
-    table, _ = shown(art, layout)
+    names = ("resnet50", "mobilenet_v2", "efficientnet_b0")
+    networks = [{"network": name, "model": name, "classes": 1000, "side": 224} for name in names]
+    table, _ = shown(artifact("text_params", "complexity", networks=networks), layout)
     found = {r["network"]: (r["parameters"], r["published_millions"]) for r in table.to_dict("records")}
     assert found == {
         "resnet50": (25_557_032, 25.6), "mobilenet_v2": (3_504_872, 3.5), "efficientnet_b0": (5_288_548, 5.3)
     }  # fmt: skip
-    assert (table["difference"].abs() < 0.05).all()
-    with pytest.raises(SpecError, match=r"options\.models: .*resnet_50.* the networks whose size is counted"):
-        check(artifact("text_params", "parameters", models=["resnet_50"]))
+    assert (table["millions_difference"].abs() < 0.05).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "resnet_50"}, r"options\.networks: 'resnet_50' is not among the networks that are counted"),
+        ({"stem": "small"}, r"options\.networks stem: 'small' is not among the stems of resnet50"),
+        ({"classes": 1}, r"resnet50 needs 2 or more classes"),
+        ({"width": 2}, r"options\.networks has no key 'width'"),
+    ],
+)
+def test_networks_that_cannot_be_counted_are_refused(change: dict[str, Any], message: str) -> None:
+    network = {"network": "resnet50", "model": "resnet50", "classes": 1000, "side": 224}
+    with pytest.raises(SpecError, match=message):
+        check(artifact("text_params", "complexity", networks=[network | change]))
+    with pytest.raises(SpecError, match=r"options\.networks must list networks"):
+        check(artifact("text_params", "complexity"))
+
+
+def test_costs_stand_beside_those_printed(layout: Layout) -> None:
+    """Table 3 of Yuan et al. is of ImageNet networks but for one; those that are trained stand there too."""
+    grid = load_plan({"scale": "paper", "papers": ["yuan2020"]}, ROOT).artifacts["yuan2020.table3"]
+    table, _ = shown(grid, layout)
+    rows = {(r["network"], r["classes"]): r for r in table.to_dict("records")}
+    assert len(rows) == 14
+    for (network, classes), row in rows.items():
+        assert (row["published_millions"] == "") == (classes == 100 and network != "resnext29_8x64d")
+    assert rows["resnext29_8x64d", 100]["parameters"] == 34_518_948
+    assert rows["resnet18", 1000]["giga_multiply_adds"] == pytest.approx(1.814, abs=1e-3)
+    printed = [r for r in rows.values() if r["published_millions"] != "" and r["network"] != "googlenet"]
+    assert all(abs(float(r["millions_difference"])) <= 0.011 for r in printed)
 
 
 def test_the_algorithm_is_worked_through(layout: Layout) -> None:
@@ -107,7 +137,7 @@ def test_networks_and_drawing_go_together() -> None:
         check(replace(artifact("table1", "quoted"), members=(member("m", spec(smooth(0.1))),)))
     with pytest.raises(SpecError, match="compare_table shows networks; name their families"):
         check(artifact("table1", "compare_table"))
-    assert {name for name, drawing in DRAWINGS.items() if not drawing.of_networks} >= {"quoted", "parameters"}
+    assert {name for name, drawing in DRAWINGS.items() if not drawing.of_networks} >= {"quoted", "complexity"}
 
 
 GRID = {"paper": "own", "datasets": {}, "models": {}, "recipes": {}, "families": {}}

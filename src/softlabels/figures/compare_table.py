@@ -1,21 +1,26 @@
 """Our numbers beside the paper's (Müller et al. 2019, Table 2, the MNIST numbers of Sec. 4, the accuracy of App. B;
-Chandrasegaran et al. 2022, Tables 2, 4, B.1, B.3, B.5, D.1, D.2, D.4, H.2 to H.4, J.1 and the drops of Sec. 5)."""
+Chandrasegaran et al. 2022, Tables 2, 4, B.1, B.3, B.5, D.1, D.2, D.4, H.2 to H.4, J.1 and the drops of Sec. 5; Yuan et
+al. 2020, Tables 1, 2, 5, 6 and those of the README)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from softlabels.figures import roles
+from softlabels.figures.declared.compare_table import trained
 from softlabels.figures.source import Measured, Row, Source, by_seed, tidy
+from softlabels.grid.identity import run_id
 from softlabels.grid.plan import Artifact, Member
 from softlabels.grid.spec import Distill, EqualEntropy, MeanLabel, Run, is_solved
+from softlabels.metrics.rows import key_columns
 from softlabels.metrics.soft_targets import entropy, equal_entropy_temperature
 from softlabels.metrics.tokens import token_rows
 from softlabels.papers.flags import explain
-from softlabels.papers.published import READING, compare, printed_table
+from softlabels.papers.published import READING, SHOWN, compare, printed_table
 
 
 def measure(artifact: Artifact, source: Source) -> Measured:
@@ -23,15 +28,19 @@ def measure(artifact: Artifact, source: Source) -> Measured:
 
     Of translation networks also on the sentences of their probes of every token: what the paper says of training. Of
     image teachers with a probe of training logits the mean entropy of their targets (nats), at each T at which they
-    teach a member. With `options.drop: [T, T′]` what students lose of top-1 accuracy from T to T′, paired by seed.
+    teach a member. With `options.drop: [T, T′]` what students lose of top-1 accuracy from T to T′, with
+    `options.baseline` what a network gains over itself in these families, both paired by seed.
     """
     own = [(m, source.standard(artifact, m)) for m in artifact.members]
     rows = [row for m, standard in own for row in (*standard, *_probed(artifact, source, m))]
     rows += [row for m in artifact.members for row in _entropies(artifact, source, m)]
     if drop := artifact.options.get("drop"):
         rows += _drops(artifact, source, own, *drop)
+    baseline = artifact.options.get("baseline", ())
+    rows += _gains(artifact, source, own, baseline)
     frame = tidy(rows)
-    return Measured(frame, compare(frame, artifact))
+    shown = [*SHOWN, *((split, "top1_delta") for split in ("val", "test") if baseline)]
+    return Measured(frame, _with_weights(compare(frame, artifact, otherwise=shown), artifact))
 
 
 def _probed(artifact: Artifact, source: Source, member: Member) -> list[Row]:
@@ -100,6 +109,33 @@ def _drops(
     ]
 
 
+def _gains(
+    artifact: Artifact, source: Source, own: list[tuple[Member, list[Row]]], baseline: Sequence[str]
+) -> list[Row]:
+    """Top-1 accuracy minus that of the same network on the same data in the families `baseline`, in points, for each
+    seed of both."""
+    alone = {trained(m): rows for m, rows in own if m.family in baseline}
+    return [
+        source.row(artifact, m, seed, split, checkpoint, "top1_delta", value - before[seed])
+        for m, rows in own
+        if m.family not in baseline and trained(m) in alone
+        for split in ("val", "test")
+        for checkpoint in ("last", "best")
+        for before in [by_seed(alone[trained(m)], split, "top1", checkpoint)]
+        for seed, value in by_seed(rows, split, "top1", checkpoint).items()
+        if seed in before
+    ]
+
+
+def _with_weights(compared: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
+    """With the column kd_beta, where the weights of soft targets differ."""
+    betas = {run_id(m.run): key_columns(artifact, m, "", "")["kd_beta"] for m in artifact.members}
+    if len({beta for beta in betas.values() if beta}) > 1:
+        place = list(compared).index("kd_temperature") + 1
+        compared.insert(place, "kd_beta", compared["run_id"].map(betas).fillna(""))
+    return compared
+
+
 def _at_1(member: Member) -> Run:
     """A student as it would be at T = 1, where fields that count at higher T alone have no effect."""
     assert isinstance(member.run.targets, Distill)
@@ -121,6 +157,8 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
         said += (
             f" The drop is in points, top-1 accuracy at T = {drop[0]:g} minus that at T = {drop[1]:g}, paired by seed."
         )
+    if "baseline" in artifact.options:
+        said += " top1_delta: gain in points over the same network without a teacher, paired by seed."
     if (plotted["metric"] == "entropy").any():
         said += " entropy: of the teacher's targets at kd_temperature, mean over the training images, in nats."
     if any(is_solved(m.run) for m in artifact.members):

@@ -56,6 +56,17 @@ class Source:
         """The features of a translation run, from which its logits follow; None where the run is not there."""
         return self._read(self._predictions(member, seed), run_id(member.run), seed, read_tokens)
 
+    def history(self, member: Member, seed: int) -> pd.DataFrame | None:
+        """`history.csv` of a run: a row for each validation; None where the run is not there."""
+        path = self.layout.run(run_id(member.run), seed) / "history.csv"
+        return self._read(path, run_id(member.run), seed, pd.read_csv)
+
+    def temperature(self, member: Member, seed: int) -> float | None:
+        """The temperature of a run for which it was solved for; None where the run is not there."""
+        path = self.layout.run(run_id(member.run), seed) / "run.json"
+        record = self._read(path, run_id(member.run), seed, read_json)
+        return None if record is None else float(record["temperature"])
+
     def predictions(self, member: Member, seed: int) -> Predictions | None:
         """What a run predicts on validation and test; None where it is not there."""
         if isinstance(member.run, TranslationSpec):

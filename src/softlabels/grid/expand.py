@@ -23,7 +23,7 @@ from softlabels.grid.spec import Distill, Run, to_dict
 
 DEFAULTS: dict[str, Any] = {
     "scale": "demo",
-    "papers": ["muller2019", "chandrasegaran2022", "ablations"],
+    "papers": ["muller2019", "chandrasegaran2022", "yuan2020", "zhang2020", "ablations"],
     "seeds": None,
     "variants": False,
     "thin": True,

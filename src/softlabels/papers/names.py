@@ -18,6 +18,11 @@ ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
     "mobilenet_v2_cifar": ("mobilenet_v2",),
     "shufflenet_v2_cifar": ("shufflenet_v2",),
     "googlenet_cifar": ("googlenet",),
+    # Zhang & Sabuncu name no depth in Fig. 3.
+    "resnet34": ("resnet",),
+    "densenet_bc_100_12": ("densenet",),
+    "densenet121": ("densenet",),
+    "cub200_2011": ("cub200",),
 }
 """Our name → names that the papers give to the same thing; a run is listed under theirs, and replaces nothing."""
 

@@ -16,42 +16,61 @@ from softlabels.figures.declared import (
     class_probabilities,
     class_sets,
     compare_table,
+    complexity,
     decoding_temperature,
     diffusion,
     entropy,
     figure_index,
     information,
-    parameters,
     projection,
     samples,
+    self_distillation,
     smoothing_curves,
+    softened_teacher,
     step_size,
     truncation,
 )
 from softlabels.figures.declared.drawing import ANY, Drawing
+from softlabels.grid.label_targets import Hard, Smooth, VirtualTeacher
 from softlabels.grid.plan import Artifact
 from softlabels.grid.spec import is_solved, on_labels, reference_of, teacher_of
 
+
+def _check_search(artifact: Artifact, where: str) -> None:
+    """Networks on labels, one of them hard for each network, and virtual teachers."""
+    for members in roles.facets(artifact.members).values():
+        if not any(on_labels(m.run) and roles.alpha_of(m.run) == 0 for m in members):
+            raise SpecError(f"{where} smoothing_search needs hard labels for {members[0].family} too; add their family")
+    for member in artifact.members:
+        if not isinstance(member.run.targets, Hard | Smooth | VirtualTeacher):
+            raise SpecError(f"{where} smoothing_search shows no {member.run.targets.kind}; take out {member.family}")
+
+
 DRAWINGS: Mapping[str, Drawing] = {
+    "accuracy_curves": Drawing(("figure",)),
     "bleu_table": bleu_table.DRAWING,
     "calibration_table": Drawing(("table",), ("compare_with",), labels_only=True, tasks=ANY),
     "class_accuracy": class_accuracy.DRAWING,
     "class_probabilities": class_probabilities.DRAWING,
     "class_sets": class_sets.DRAWING,
     "compare_table": compare_table.DRAWING,
+    "complexity": complexity.DRAWING,
     "decoding_temperature": decoding_temperature.DRAWING,
     "diffusion": diffusion.DRAWING,
     "distillation_grid": Drawing(("figure", "table"), ("checkpoint",), by_temperature=True),
     "entropy": entropy.DRAWING,
     "figure_index": figure_index.DRAWING,
     "information": information.DRAWING,
-    "parameters": parameters.DRAWING,
+    "methods": Drawing(("figure",)),
     "projection": projection.DRAWING,
     "projection_steps": Drawing(("table",), of_networks=False),
     "quoted": Drawing(("table",), of_networks=False),
     "reliability": Drawing(("figure",), labels_only=True, tasks=ANY),
     "samples": samples.DRAWING,
+    "self_distillation": self_distillation.DRAWING,
     "smoothing_curves": smoothing_curves.DRAWING,
+    "smoothing_search": Drawing(("figure",), check=_check_search),
+    "softened_teacher": softened_teacher.DRAWING,
     "step_size": step_size.DRAWING,
     "truncation": truncation.DRAWING,
 }

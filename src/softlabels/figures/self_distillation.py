@@ -1,0 +1,172 @@
+"""Generations of self-distillation, and one generation over the temperature (Zhang & Sabuncu 2020, Fig. 1 and 2).
+
+Four panels: accuracy and likelihood of students on the test set, and of the teacher that each of them learned from, on
+the training images, predictive uncertainty (Eq. 4) and confidence diversity (Eq. 5) of its targets.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from softlabels.errors import DataError
+from softlabels.figures import roles
+from softlabels.figures.declared.self_distillation import neighbours, over, taught_at_one, teacher_member
+from softlabels.figures.declared.targets import probe_of
+from softlabels.figures.source import Measured, Row, Source, by_seed, spread, tidy
+from softlabels.figures.style import PALETTE, RED, TWO_COLUMNS, new_figure, seeds_label
+from softlabels.grid.plan import Artifact, Member
+from softlabels.grid.spec import on_labels
+from softlabels.metrics.answers import read_answers
+from softlabels.metrics.diversity import confidence_diversity
+from softlabels.metrics.soft_targets import entropy
+
+PANELS = {
+    "top1": "test top-1 accuracy (%)",
+    "nll": "test NLL (nats)",
+    "predictive_uncertainty": "predictive uncertainty\nof the teacher (nats)",
+    "confidence_diversity": "confidence diversity\nof the teacher (nats)",
+}
+COLUMNS = ("facet", "line", "x", "metric", "mean", "std", "n")
+GENERATIONS = "generations at T = 1"
+
+
+def measure(artifact: Artifact, source: Source) -> Measured:
+    """Standard metrics of all; of teachers predictive_uncertainty and confidence_diversity at the T at which they teach
+    (and of every k that is asked for: confidence_diversity_k1, …); plotted: the four panels.
+
+    Raises:
+        DataError: no teacher has a confidence diversity, because its probabilities tie.
+    """
+    rows: list[Row] = []
+    points: list[dict[str, Any]] = []
+    for facet, members in roles.facets(artifact.members).items():
+        for member in members:
+            own = source.standard(artifact, member)
+            rows += own
+            values: dict[str, dict[int, float]] = {m: by_seed(own, "test", m) for m in ("top1", "nll")}
+            taught = _teaching(artifact, source, member)
+            rows += taught
+            for metric in ("predictive_uncertainty", "confidence_diversity"):
+                values[metric] = by_seed(taught, "train", metric)
+            x, line = _place(artifact, member)
+            points += [
+                {"facet": facet, "line": line, "x": x, "metric": metric, **spread([*found.values()])}
+                for metric, found in values.items()
+                if found and x is not None
+            ]
+    diverse = [row for row in rows if row["metric"] == "confidence_diversity"]
+    if not diverse and any(row["metric"] == "predictive_uncertainty" for row in rows):
+        raise DataError(f"{artifact.id}: no teacher has a confidence diversity: each has tied probabilities; see Z-KNN")
+    return Measured(tidy(rows), pd.DataFrame(points)[list(COLUMNS)] if points else pd.DataFrame(columns=list(COLUMNS)))
+
+
+def _place(artifact: Artifact, member: Member) -> tuple[float | None, str]:
+    """Where a member stands on the horizontal axis (None: nowhere), and on which line."""
+    if over(artifact) == "generation":
+        return (0.0 if on_labels(member.run) else float(member.value("generation", 1))), "generations"
+    if on_labels(member.run):
+        return None, ""
+    if taught_at_one(artifact, member):
+        return float(member.value("generation")), GENERATIONS
+    return roles.temperature_of(member.run), "temperatures"
+
+
+def _teaching(artifact: Artifact, source: Source, member: Member) -> list[Row]:
+    """What a student's teacher says of the training images at the T at which it teaches; of one that learns from labels
+    nothing. The rows are the student's."""
+    found, T = teacher_member(artifact, member), roles.temperature_of(member.run)
+    probe = None if found is None else probe_of(artifact, found[0].family, "logits", "train")
+    if found is None or probe is None or T is None:
+        return []
+    rows = []
+    for seed in member.seeds:
+        answers = source.answers(found[0], found[1].seed_for(seed), probe, read_answers)
+        if answers is None:
+            continue
+        rows.append(
+            source.row(artifact, member, seed, "train", "last", "predictive_uncertainty", entropy(answers.z, T))
+        )
+        for k in neighbours(artifact):
+            name = "confidence_diversity" + ("" if k == neighbours(artifact)[0] else f"_k{k}")
+            try:
+                value = confidence_diversity(answers.z, answers.labels, T, k)
+            except DataError:  # ties: said on the face, by what is not there
+                continue
+            rows.append(source.row(artifact, member, seed, "train", "last", name, value))
+    return rows
+
+
+def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figure:
+    """A row of four panels for each data set and network."""
+    facets = list(dict.fromkeys(plotted["facet"])) or [""]
+    figure = new_figure(TWO_COLUMNS, 0.4 + 1.8 * len(facets))
+    panels = figure.subplots(len(facets), 4, squeeze=False, sharex=True)
+    for row, facet in zip(panels, facets, strict=True):
+        for axes, (metric, label) in zip(row, PANELS.items(), strict=True):
+            _panel(axes, artifact, plotted[(plotted["facet"] == facet) & (plotted["metric"] == metric)], metric)
+            axes.set_ylabel(label)
+        row[0].annotate(
+            facet.replace("\n", " "), (0, 1.04), xycoords="axes fraction", fontsize=7, ha="left", va="bottom"
+        )
+    for axes in panels[-1]:
+        axes.set_xlabel("generation" if over(artifact) == "generation" else "temperature T of the teacher")
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    if len(labels) > 1:
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    return figure
+
+
+def _panel(axes: Axes, artifact: Artifact, points: pd.DataFrame, metric: str) -> None:
+    own = points[points["line"] != GENERATIONS].sort_values("x")
+    if len(own):
+        label = "students" if over(artifact) == "generation" else "one generation, over T"
+        axes.errorbar(own["x"], own["mean"], yerr=own["std"].fillna(0), color=PALETTE[0], marker="o", label=label)
+    flat = points[points["line"] == GENERATIONS]
+    if len(flat):
+        best = flat["mean"].min() if metric == "nll" else flat["mean"].max()
+        what = "lowest" if metric == "nll" else "highest"
+        axes.axhline(best, color=RED, linestyle="--", linewidth=1, label="best of the generations at T = 1")
+        axes.annotate(
+            what, (1, best), xycoords=("axes fraction", "data"), fontsize=6, color=RED, ha="right", va="bottom"
+        )
+
+
+def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
+    """What is drawn, of how many seeds, and which estimates there are not."""
+    if plotted.empty:
+        return []
+    k = neighbours(artifact)[0]
+    said = [
+        f"Mean ± std over seeds (n − 1), {seeds_label(plotted['n'])}; last checkpoint. Uncertainty: mean entropy of "
+        "the teacher's softened targets on the training images; diversity: differential entropy of their probability "
+        f"of the true class, by {k} nearest neighbours (Z-KNN)."
+    ]
+    uncertain = rows[rows["metric"] == "predictive_uncertainty"]
+    tied = len(uncertain) - (rows["metric"] == "confidence_diversity").sum()
+    if tied > 0:
+        said.append(f"Left out: {tied} of {len(uncertain)} teachers, whose tied probabilities have no diversity.")
+    if over(artifact) == "temperature":
+        said += [plateau for facet in dict.fromkeys(plotted["facet"]) if (plateau := _plateau(plotted, facet))]
+    return said
+
+
+def _plateau(plotted: pd.DataFrame, facet: str) -> str:
+    """From which T on diversity differs from that at the highest T by no more than one pooled standard deviation."""
+    own = plotted[(plotted["facet"] == facet) & (plotted["line"] == "temperatures")]
+    own = own[own["metric"] == "confidence_diversity"].sort_values("x")
+    if len(own) < 3 or own["std"].isna().all():
+        return ""
+    pooled = float(np.sqrt(own["std"].pow(2).mean()))
+    far = own[(own["mean"] - own["mean"].iloc[-1]).abs() > pooled]
+    first = own["x"].iloc[0] if far.empty else own[own["x"] > far["x"].max()]["x"].iloc[0]
+    name, last = facet.splitlines()[0], own["x"].iloc[-1]
+    if first == last:
+        return f"{name}: diversity has no plateau before T = {last:g} (within one pooled std, {pooled:.2g} nats)."
+    return (
+        f"{name}: from T = {first:g} on diversity is within one pooled std ({pooled:.2g} nats) of that at T = {last:g}."
+    )
