@@ -32,6 +32,8 @@ MEANING: Mapping[str, str] = {
     "n_train_not_1300": "impossible with the 1300 training images that the paper counts",
     "counterexample": "number of the paper's counterexample",
     "literature_value": "quoted from earlier work",
+    "layout_shifted": "its row is shifted in the text at hand, and placed by the released results",
+    "delta_mismatch": "the printed gain is not the difference of the printed accuracies",
     "ambiguous": "of which variant it is, is not said",
 }
 """Flag, without its number or artifact (`n_runs_implied_2`, `conflict_with:tableD1`) → what it says of a number."""

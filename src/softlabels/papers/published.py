@@ -71,7 +71,8 @@ def compare(
     Shown are the metrics that the paper prints for the artifact, on the split it prints them for and on the
     official test split; where it prints none, the (split, metric) of `otherwise`. Our split that stands beside the
     paper's `val` is the one of `roles.reported_on`. `variants` maps another reading of a metric to the printed one that
-    it stands beside. A number printed of networks trained on hard or smoothed labels alike (method `ce_or_ls`) stands
+    it stands beside. A setting that is printed for no number of the artifact is the one that ours have, if it is one. A
+    number printed of networks trained on hard or smoothed labels alike (method `ce_or_ls`) stands
     beside each of ours; one whose setting is lost beside ours that no other is of (`lost.found_again`). A printed
     number that we have nothing for stays with n = 0. A variant (`options.compare_with`) stands beside the numbers of
     the artifact it names, as far as it has their runs. An artifact without networks has the paper's numbers of any
@@ -120,7 +121,7 @@ def compare(
     paper = paper.assign(published_split=paper["split"])
     ours_is = [own_split(*row) for row in zip(paper["dataset"], paper["split"], strict=True)]
     paper["split"] = pd.Series(ours_is, index=paper.index, dtype=str)  # also where nothing is printed
-    paper = _spelled_out(paper, ours)
+    paper = _with_unsaid(_spelled_out(paper, ours), ours)
     key = ["joined" if name == "metric" else name for name in JOIN]
     paper = found_again(paper, ours, key)
     paper = paper[[*key, "published_split", "published", "published_std", "flags", "elsewhere", "printed_elsewhere"]]
@@ -167,6 +168,17 @@ def _spelled_out(paper: pd.DataFrame, ours: pd.DataFrame) -> pd.DataFrame:
     spelled = paper[either].drop(columns=["method", "student_alpha"]).merge(found, on=place)
     unused = paper[either & ~paper["row_id"].isin(spelled["row_id"])]
     return pd.concat([paper[~either], spelled, unused], ignore_index=True) if len(spelled) else paper
+
+
+def _with_unsaid(paper: pd.DataFrame, ours: pd.DataFrame) -> pd.DataFrame:
+    """The printed numbers, under a setting that the artifact prints for none of them and of which ours have one alone:
+    α of teachers that are all trained on hard labels, say."""
+    for name in ("teacher_alpha", "kd_temperature"):
+        own = ours[["method", name]].dropna()
+        if len(paper) and paper[name].isna().all() and own[name].nunique() == 1:
+            here = paper["method"].isin(own["method"])
+            paper = paper.assign(**{name: paper[name].where(~here, own[name].iloc[0])})
+    return paper
 
 
 def printed_table(compared: pd.DataFrame) -> pd.DataFrame:
