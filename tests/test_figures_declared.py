@@ -97,7 +97,7 @@ def test_what_can_be_drawn_passes(good: Artifact) -> None:
 
 
 BAD = [
-    (artifact("os"), "draw must be one of bleu_table, .*, not 'os'"),
+    (artifact("os"), "draw must be one of accuracy_curves, .*, not 'os'"),
     (artifact("reliability", kind="table"), "draw: reliability makes no table; use kind: figure"),
     (artifact("compare_table"), "draw: compare_table makes no figure; use kind: table"),
     (artifact("distillation_grid", chekpoint="last"), r"options\.chekpoint: .* its options are checkpoint"),

@@ -32,7 +32,11 @@ TRANSLATED = {f"chandrasegaran2022.{name}" for name in ("table5", "tableB2", "ta
 IMAGES = {
     *{row["id"] for row in coverage.artifacts() if row["id"].startswith("chandrasegaran2022.")} - TRANSLATED,
     *(f"muller2019.{name}" for name in ("table2", "table3", "fig1", "fig2", "fig5", "fig6", "text_mnist")),
-    "ablations.step_size",
+    *(row["id"] for row in coverage.artifacts() if row["id"].startswith(("yuan2020.", "zhang2020."))),
+    *(
+        f"ablations.{name}"
+        for name in ("step_size", "scaled_ce", "mnist_methods", "mnist_generations", "mnist_temperatures")
+    ),
 }
 TRANSLATION = {
     *(f"muller2019.{name}" for name in ("fig3", "fig4", "fig7", "text_appB")),
@@ -41,10 +45,13 @@ TRANSLATION = {
 }
 NAMES_IN_PRINT = {  # of data sets, students and teachers
     "image": (
-        {"cifar10", "cifar100", "imagenet", "cub200_2011", "mnist"},
+        {"cifar10", "cifar100", "imagenet", "cub200_2011", "mnist", "tiny_imagenet", "cub200", "mnist_2000"},
         {"alexnet", "resnet56", "inception_v4", "fc_2x1200", "fc_2x800", "mlp"}
-        | {"resnet18", "resnet50", "mobilenet_v2", "efficientnet_b0", "convnext_tiny"},
-        {"resnet56", "fc_2x1200", "mlp", "resnet50"},
+        | {"resnet18", "resnet50", "mobilenet_v2", "efficientnet_b0", "convnext_tiny"}
+        | {"mobilenet_v2", "shufflenet_v2", "resnet18", "resnet50", "googlenet", "densenet121"}
+        | {"plain_cnn", "resnext29_8x64d", "resnext101_32x8d", "resnet34", "resnet", "densenet"},
+        {"resnet56", "fc_2x1200", "mlp", "resnet50", "plain_cnn", "resnext29_8x64d", "resnet34", "resnet", "densenet"}
+        | {"mobilenet_v2", "shufflenet_v2", "resnet18", "googlenet", "densenet121"},
     ),
     "translation": (
         {"wmt_en_de", "iwslt_en_de", "iwslt_en_ru"},

@@ -300,7 +300,7 @@ def test_the_grid_has_a_network_for_every_printed_number(scale: str) -> None:
     for name in sorted(NUMBERS):
         asked = plan.artifacts[f"{PAPER}.{name}"]
         if name == "text_params":
-            assert {network["network"] for network in asked.options["networks"]} == set(published(PAPER, name)["student"])
+            assert {n["network"] for n in asked.options["networks"]} == set(published(PAPER, name)["student"])
             continue
         compared = compare(_of_the_grid(asked), asked)
         alone = compared[compared["published"].notna() & (compared["n"] == 0)]

@@ -218,12 +218,12 @@ def test_who_says_how_many_gpus(tmp_path: Path, device: str, gpu: int | None) ->
 def test_small_networks_share_a_gpu_where_the_site_can(tmp_path: Path) -> None:
     plan = plan_of("paper", jobs=Jobs("cuda", gpu_share=4))
     estimator = Estimator(plan, layout_of(plan, tmp_path))
+    data = {"imagenet", "cub200_2011", "wmt_en_de"}  # IWSLT's networks and V are small
+    networks = {"densenet121", "googlenet_cifar", "resnet34", "resnet50", "resnext29_8x64d"}  # of 32 pixels and more
+
     for pack in every_pack(plan, tmp_path):
-        large = pack.members[0].run.dataset.name in (
-            "imagenet",
-            "cub200_2011",
-            "wmt_en_de",
-        )  # IWSLT's networks and V are small
+        at_work = {(m.run.dataset.name, network.name) for m in pack.members for network in resources._networks(m)}
+        large = any(d in data or n in networks or (d, n) == ("tiny_imagenet", "resnet18") for d, n in at_work)
         asked = estimator.of(pack)
         assert (asked.shards, asked.gpu) == ((0, 1) if large else (4, 0)), pack.rule
     on_cpu = dataclasses.replace(plan, jobs=Jobs("cpu", gpu_share=4))
