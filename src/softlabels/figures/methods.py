@@ -5,6 +5,7 @@ The paper draws bars; these are means with intervals on an axis that need not be
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ from softlabels.metrics.soft_targets import effective_label
 NAMES = {
     "ce": "labels", "ls": "label smoothing", "beta_smoothing": "Beta smoothing", "ema_distill": "own average",
     "self_distillation": "self-distillation", "entropy_bonus": "entropy bonus", "kd": "distillation",
+    "beta_smoothing_true_class": "Beta, by true class", "beta_smoothing_random": "Beta, random",
+    "beta_smoothing_averaged": "Beta, averaged norm", "self_distillation_both_tempered": "both tempered",
 }  # fmt: skip
 PANELS = {"top1": "test top-1\naccuracy (%)", "ece20": "test ECE\n(20 bins)", "nll": "test NLL\n(nats)"}
 COLUMNS = ("facet", "method", "metric", "mean", "std", "n", "gain", "low", "high", "run_id")
@@ -107,7 +110,7 @@ def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figur
     """A column for each data set and network, rows of accuracy, ECE and likelihood."""
     facets = list(dict.fromkeys(plotted["facet"]))
     methods = list(dict.fromkeys(plotted["method"]))
-    figure = new_figure(TWO_COLUMNS, 4.6)
+    figure = new_figure(TWO_COLUMNS, 4.4)
     panels = figure.subplots(len(PANELS), max(len(facets), 1), squeeze=False, sharex=True)
     for column, facet in enumerate(facets):
         for row, (metric, label) in enumerate(PANELS.items()):
@@ -117,12 +120,12 @@ def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figur
                 place = methods.index(one.method)
                 axes.errorbar(place, one.mean, yerr=one.std, marker="o", color=PALETTE[place % len(PALETTE)])
             axes.set_xlim(-0.6, len(methods) - 0.4)
-            axes.set_xticks(range(len(methods)), methods, rotation=90)
+            axes.set_xticks(range(len(methods)), methods, rotation=60, ha="right", rotation_mode="anchor")
             axes.grid(axis="y", linewidth=0.3)
             if column == 0:
                 axes.set_ylabel(label)
             if row == 0:
-                axes.set_title(facet, fontsize=6 if len(facets) > 3 else 8)
+                axes.set_title("\n".join(wrap(facet, 60 // len(facets) + 8)), fontsize=6 if len(facets) > 3 else 8)
     return figure
 
 

@@ -105,19 +105,21 @@ def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figur
     """A row of four panels for each data set and network."""
     facets = list(dict.fromkeys(plotted["facet"])) or [""]
     figure = new_figure(TWO_COLUMNS, 0.4 + 1.8 * len(facets))
-    panels = figure.subplots(len(facets), 4, squeeze=False, sharex=True)
+    part = figure.subfigures()  # whose legend keeps clear of the face
+    panels = part.subplots(len(facets), 4, squeeze=False, sharex=True)
     for row, facet in zip(panels, facets, strict=True):
         for axes, (metric, label) in zip(row, PANELS.items(), strict=True):
             _panel(axes, artifact, plotted[(plotted["facet"] == facet) & (plotted["metric"] == metric)], metric)
             axes.set_ylabel(label)
-        row[0].annotate(
+        name = row[0].annotate(
             facet.replace("\n", " "), (0, 1.04), xycoords="axes fraction", fontsize=7, ha="left", va="bottom"
         )
+        name.set_in_layout(False)  # it may be wider than its panel
     for axes in panels[-1]:
-        axes.set_xlabel("generation" if over(artifact) == "generation" else "temperature T of the teacher")
+        axes.set_xlabel("generation" if over(artifact) == "generation" else "T of the teacher")
     handles, labels = panels[0][0].get_legend_handles_labels()
     if len(labels) > 1:
-        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+        part.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure
 
 

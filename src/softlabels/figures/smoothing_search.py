@@ -110,8 +110,9 @@ def _optimum(artifact: Artifact, source: Source, member: Member, own: list[Row],
 def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figure:
     """A panel for each network: test accuracy over α, with hard labels and the virtual teacher as lines."""
     facets = list(dict.fromkeys(plotted["facet"]))
-    figure = new_figure(TWO_COLUMNS, 2.5)
-    panels = figure.subplots(1, max(len(facets), 1), squeeze=False)[0]
+    figure = new_figure(TWO_COLUMNS, 2.8)
+    part = figure.subfigures()  # whose legend keeps clear of the face
+    panels = part.subplots(1, max(len(facets), 1), squeeze=False)[0]
     entries: dict[str, Any] = {}
     for axes, facet in zip(panels, facets, strict=False):
         test = plotted[(plotted["facet"] == facet) & (plotted["split"] == "test")]
@@ -136,7 +137,7 @@ def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figur
         axes.set_xlabel("α of label smoothing")
     panels[0].set_ylabel("test top-1 accuracy (%)")
     if entries:
-        figure.legend([*entries.values()], [*entries], loc="outside lower center", ncols=3)
+        part.legend([*entries.values()], [*entries], loc="outside lower center", ncols=3)
     return figure
 
 
@@ -146,9 +147,9 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
         return []
     said = [f"Means over seeds, std with n − 1, {seeds_label(plotted['n'])}; last checkpoint."]
     test = plotted[plotted["split"] == "test"]
-    for facet, own in test.groupby("facet", sort=False):
+    for student, own in test.groupby("student", sort=False):
         parts = [_said(row) for row in own.to_dict("records")]
-        said.append(f"{str(facet).splitlines()[0]}: {'; '.join(part for part in parts if part)}.")
+        said.append(f"{student}: {'; '.join(part for part in parts if part)}.")
     return said
 
 

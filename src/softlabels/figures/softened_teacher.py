@@ -55,7 +55,8 @@ def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figur
     """A panel for each T: bars of the teacher and of label smoothing, the uniform distribution as a line."""
     temperatures = sorted(set(plotted["temperature"]))
     figure = new_figure(TWO_COLUMNS, 2.1)
-    panels = figure.subplots(1, max(len(temperatures), 1), sharey=True, squeeze=False)[0]
+    part = figure.subfigures()  # whose legend keeps clear of the face
+    panels = part.subplots(1, max(len(temperatures), 1), sharey=True, squeeze=False)[0]
     wanted = settings_of(artifact)
     for axes, T in zip(panels, temperatures, strict=False):
         own = plotted[plotted["temperature"] == T].sort_values("class")
@@ -63,12 +64,12 @@ def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figur
         bars = axes.bar(x - 0.2, own["mean"], 0.4, color=BLUE, label="teacher, mean of the class")
         smoothed = axes.bar(x + 0.2, own["smoothed"], 0.4, color=ORANGE, label=f"label smoothing, α = {wanted.alpha:g}")
         uniform = axes.axhline(1 / K, color=GREY, linestyle="--", linewidth=1, label=f"uniform, 1/{K}")
-        axes.set_title(f"T = {T:g}\nKL to uniform {own['kl'].iloc[0]:.3g} nats")
+        axes.set_title(f"T = {T:g}\nKL {own['kl'].iloc[0]:.2g} nats", fontsize=7)
         step = max(1, K // 10)
         axes.set_xticks(x[::step], [f"C{k + 1}" for k in own["class"]][::step], rotation=90)
         axes.set_ylim(0, 1)
         if temperatures[-1] == T:
-            figure.legend(handles=[bars, smoothed, uniform], loc="outside lower center", ncols=3)
+            part.legend(handles=[bars, smoothed, uniform], loc="outside lower center", ncols=3)
     panels[0].set_ylabel("probability")
     return figure
 
@@ -81,5 +82,5 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
     name = plotted.loc[plotted["class"] == wanted.label, "name"].iloc[0]
     return [
         f"Mean softmax(z / T) over the training images of C{wanted.label + 1} ({name}), mean over seeds, "
-        f"{seeds_label(plotted['n'])}. T are ours: the paper's are not in its text."
+        f"{seeds_label(plotted['n'])}; KL: of this mean to the uniform distribution. T are ours: the paper's are not in its text."
     ]

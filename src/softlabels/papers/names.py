@@ -23,6 +23,7 @@ ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
     "densenet_bc_100_12": ("densenet",),
     "densenet121": ("densenet",),
     "cub200_2011": ("cub200",),
+    "mnist": ("mnist_2000",),  # a part of it
 }
 """Our name → names that the papers give to the same thing; a run is listed under theirs, and replaces nothing."""
 
