@@ -105,7 +105,7 @@ def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figur
     """A row of four panels for each data set and network."""
     facets = list(dict.fromkeys(plotted["facet"])) or [""]
     figure = new_figure(TWO_COLUMNS, 0.4 + 1.8 * len(facets))
-    part = figure.subfigures()  # whose legend keeps clear of the face
+    part = figure.subfigures(1, 1, squeeze=False)[0, 0]  # whose legend keeps clear of the face
     panels = part.subplots(len(facets), 4, squeeze=False, sharex=True)
     for row, facet in zip(panels, facets, strict=True):
         for axes, (metric, label) in zip(row, PANELS.items(), strict=True):

@@ -111,7 +111,7 @@ def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figur
     """A panel for each network: test accuracy over α, with hard labels and the virtual teacher as lines."""
     facets = list(dict.fromkeys(plotted["facet"]))
     figure = new_figure(TWO_COLUMNS, 2.8)
-    part = figure.subfigures()  # whose legend keeps clear of the face
+    part = figure.subfigures(1, 1, squeeze=False)[0, 0]  # whose legend keeps clear of the face
     panels = part.subplots(1, max(len(facets), 1), squeeze=False)[0]
     entries: dict[str, Any] = {}
     for axes, facet in zip(panels, facets, strict=False):

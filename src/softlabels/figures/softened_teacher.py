@@ -55,7 +55,7 @@ def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figur
     """A panel for each T: bars of the teacher and of label smoothing, the uniform distribution as a line."""
     temperatures = sorted(set(plotted["temperature"]))
     figure = new_figure(TWO_COLUMNS, 2.1)
-    part = figure.subfigures()  # whose legend keeps clear of the face
+    part = figure.subfigures(1, 1, squeeze=False)[0, 0]  # whose legend keeps clear of the face
     panels = part.subplots(1, max(len(temperatures), 1), sharey=True, squeeze=False)[0]
     wanted = settings_of(artifact)
     for axes, T in zip(panels, temperatures, strict=False):
@@ -82,5 +82,6 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
     name = plotted.loc[plotted["class"] == wanted.label, "name"].iloc[0]
     return [
         f"Mean softmax(z / T) over the training images of C{wanted.label + 1} ({name}), mean over seeds, "
-        f"{seeds_label(plotted['n'])}; KL: of this mean to the uniform distribution. T are ours: the paper's are not in its text."
+        f"{seeds_label(plotted['n'])}; KL: of this mean to uniform. T are ours: "
+        "the paper's are not in its text."
     ]
