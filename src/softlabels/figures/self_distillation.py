@@ -111,10 +111,7 @@ def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figur
         for axes, (metric, label) in zip(row, PANELS.items(), strict=True):
             _panel(axes, artifact, plotted[(plotted["facet"] == facet) & (plotted["metric"] == metric)], metric)
             axes.set_ylabel(label)
-        name = row[0].annotate(
-            facet.replace("\n", " "), (0, 1.04), xycoords="axes fraction", fontsize=7, ha="left", va="bottom"
-        )
-        name.set_in_layout(False)  # it may be wider than its panel
+        row[0].set_title(facet.replace("\n", " "), loc="left", fontsize=7)
     for axes in panels[-1]:
         axes.set_xlabel("generation" if over(artifact) == "generation" else "T of the teacher")
     handles, labels = panels[0][0].get_legend_handles_labels()
