@@ -61,7 +61,6 @@ def _measure(what: str, folder: Path, num_classes: int, scope: Scope) -> Iterato
     with TemporaryDirectory() as out:
         prepare(spec, Path(out))
         data = open_data(Path(out))
-        pictures = pictures_of(data, "train", scope.device)
         for workers in WORKERS:
             pictures = pictures_of(data, "train", scope.device, workers)
             theirs = _loader(folder, data.ids("train"), pictures, workers)

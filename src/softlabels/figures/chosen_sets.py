@@ -9,7 +9,7 @@ from softlabels.figures.declared.sets import Choice, listed, named, reference_of
 from softlabels.figures.declared.targets import Target, targets_of
 from softlabels.figures.source import Row, Source
 from softlabels.grid.class_names import class_ids, labels
-from softlabels.grid.plan import Artifact, Member
+from softlabels.grid.plan import Artifact
 from softlabels.metrics.answers import read_class_means
 from softlabels.metrics.class_sets import ClassSets, by_groups, families, read_groups
 from softlabels.metrics.diffusion import Activations, by_distance
@@ -64,20 +64,9 @@ def _listed(choice: Choice, target: Target, class_names: Sequence[str], where: s
     return ClassSets(own, tuple(others[: len(similar)]), tuple(others[len(similar) :]))
 
 
-def class_row(
-    source: Source,
-    artifact: Artifact,
-    member: Member,
-    seed: int,
-    split: str,
-    checkpoint: str,
-    metric: str,
-    value: float,
-    target: Target,
-    name: str,
-) -> Row:
-    """A tidy row of a target class, whose `name` in our data stands for the paper's where its data set is replaced."""
-    row = source.row(artifact, member, seed, split, checkpoint, metric, value, target.name)
+def class_row(row: Row, target: Target, name: str) -> Row:
+    """A tidy row as that of a target class, whose `name` in our data stands for the paper's where its data set is
+    replaced."""
     if name != target.name and "dataset=" in row["stands_for"]:
-        row |= {"target_class": name, "stands_for": f"{row['stands_for']};target_class={target.name}"}
-    return row
+        return row | {"target_class": name, "stands_for": f"{row['stands_for']};target_class={target.name}"}
+    return row | {"target_class": target.name}

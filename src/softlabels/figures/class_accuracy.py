@@ -65,7 +65,7 @@ def _of_classes(
         chosen[names[target.name]] = (target, label)
     found = class_accuracy(logits.z, logits.labels, {name: label for name, (_, label) in chosen.items()})
     rows = [
-        class_row(source, artifact, member, seed, split, checkpoint, "class_top1", value, chosen[name][0], name)
+        class_row(source.row(artifact, member, seed, split, checkpoint, "class_top1", value), chosen[name][0], name)
         for name, value in zip(found["class"], found["top1"], strict=True)
     ]
     mean = float(found["top1"].mean())

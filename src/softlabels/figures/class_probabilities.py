@@ -23,7 +23,7 @@ from softlabels.grid.identity import run_id
 from softlabels.grid.plan import Artifact, Member
 from softlabels.metrics.answers import Logits, read_answers
 from softlabels.metrics.arrays import Floats
-from softlabels.metrics.rows import published_key
+from softlabels.metrics.rows import published_keys, replaces_class
 from softlabels.metrics.soft_targets import insignificant_classes, mean_targets
 from softlabels.papers.published import READING, compare, printed_table
 
@@ -88,7 +88,8 @@ def _rows(
         others = np.delete(p, label)
         values = {"p_target": p[label], "p_second": others.max(), COUNT: insignificant_classes(p, label)}
         for metric, value in values.items():
-            row = class_row(source, artifact, member, seed, "train", "last", metric, float(value), target, names[label])
+            row = source.row(artifact, member, seed, "train", "last", metric, float(value))
+            row = class_row(row, target, names[label])
             rows.append(row | {"kd_temperature": "" if t == 1 else f"{t:g}"})
     return rows
 
@@ -116,8 +117,7 @@ def _curves(artifact: Artifact, member: Member, target: Target, found: list[Foun
 
 def _beside(compared: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """The compared counts with the means of p₁ and p₂ beside them."""
-    keys = [published_key({str(k): v for k, v in row.items()}) for row in rows.to_dict("records")]
-    known = rows.assign(target_class=[key["target_class"] for key in keys])
+    known = rows.assign(target_class=[key["target_class"] for key in published_keys(rows)])
     known = known.astype({"target_class": str, "run_id": str})  # also where there is no row
     known["kd_temperature"] = pd.to_numeric(known["kd_temperature"], errors="coerce")
     place = ["run_id", "target_class", "kd_temperature"]
@@ -172,7 +172,7 @@ def _said(target: Target, own: pd.DataFrame) -> str:
     if own.empty:
         return target.name.replace("_", " ")
     first = own.iloc[0]
-    stand_in = f" ({first['our_class']})" if "_class=" in str(first["stands_for"]) else ""
+    stand_in = f" ({first['our_class']})" if replaces_class(first["stands_for"]) else ""
     second = own[own["rank"] == 1].iloc[0]["class"]
     return f"{target.name}{stand_in}\nsecond: {second}".replace("_", " ")
 

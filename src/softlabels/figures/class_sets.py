@@ -39,7 +39,8 @@ def measure(artifact: Artifact, source: Source) -> Measured:
             sets.setdefault(target, (ours[target], theirs[target]))
             for metric, value in zip(METRICS, values, strict=True):
                 name = ours[target].target
-                rows.append(class_row(source, artifact, member, seed, probe.split, "last", metric, value, target, name))
+                row = source.row(artifact, member, seed, probe.split, "last", metric, value)
+                rows.append(class_row(row, target, name))
         for metric, of_targets in zip(METRICS, zip(*found.values(), strict=True), strict=True):
             mean = sum(of_targets) / len(of_targets)
             rows.append(source.row(artifact, member, seed, probe.split, "last", metric, mean))

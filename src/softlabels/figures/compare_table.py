@@ -12,11 +12,12 @@ import pandas as pd
 
 from softlabels.figures import roles
 from softlabels.figures.declared.compare_table import trained
+from softlabels.figures.declared.targets import probe_of
 from softlabels.figures.source import Measured, Row, Source, by_seed, tidy
 from softlabels.grid.identity import run_id
 from softlabels.grid.plan import Artifact, Member
 from softlabels.grid.spec import Distill, EqualEntropy, MeanLabel, Run, is_solved
-from softlabels.metrics.rows import key_columns
+from softlabels.metrics.rows import key_columns, read_probe
 from softlabels.metrics.soft_targets import entropy, equal_entropy_temperature
 from softlabels.metrics.tokens import token_rows
 from softlabels.papers.flags import explain
@@ -77,8 +78,8 @@ def _entropies(artifact: Artifact, source: Source, member: Member) -> list[Row]:
 
 def _training_logits(artifact: Artifact, source: Source, member: Member, seed: int) -> np.ndarray | None:
     """A teacher's logits [N, K] of training images; None where no probe asks for them or it is not there."""
-    probe = roles.training_logits(artifact, member.family)
-    tensors = None if probe is None else source.probe(member, seed, probe)
+    probe = probe_of(artifact, member.family, "logits", "train")
+    tensors = None if probe is None else source.answers(member, seed, probe, read_probe)
     return None if tensors is None else tensors["logits/last"][:, 0]
 
 

@@ -28,7 +28,7 @@ from softlabels.metrics.answers import Featured, read_class_means, read_features
 from softlabels.metrics.class_sets import ClassSets
 from softlabels.metrics.diffusion import Activations, centroid_distances, diffusion_index, pairwise_distances
 from softlabels.metrics.geometry import span_pca
-from softlabels.metrics.rows import published_key
+from softlabels.metrics.rows import published_keys, replaces_class
 from softlabels.papers.published import READING, compare, printed_table
 
 PREFIX = {"centroid": "eta", "pairwise": "eta_pairwise", "pairwise_unprojected": "eta_pairwise_unprojected"}
@@ -55,11 +55,12 @@ def measure(artifact: Artifact, source: Source) -> Measured:
                     found = _index(artifact, first, second, split, chosen)
                     rows += [
                         class_row(
-                            source, artifact, after, seed, split, "last", f"{prefix}_{name}", value,
-                            target, chosen.target,
+                            source.row(artifact, after, seed, split, "last", f"{prefix}_{name}", value),
+                            target,
+                            chosen.target,
                         )
                         for name, value in found.items()
-                    ]  # fmt: skip
+                    ]
     frame = tidy(rows)
     shown = [(split, f"{prefix}_{name}") for split in ("train", "val", "test") for name in SETS]
     printed = {f"{prefix}_{name}": f"eta_pairwise_{name}" for name in SETS} if "unprojected" in prefix else None
@@ -112,7 +113,7 @@ def _projected(asked: Asked, split: str, sets: ClassSets) -> Activations:
 def _beside(compared: pd.DataFrame, rows: pd.DataFrame, sets: Mapping[Target, ClassSets]) -> pd.DataFrame:
     """The compared numbers with the change of plain distances, our class and the size of its set beside each."""
     plain = rows[rows["metric"].str.contains("_unnormalised_")]
-    names = [published_key({str(k): v for k, v in row.items()})["target_class"] for row in plain.to_dict("records")]
+    names = [key["target_class"] for key in published_keys(plain)]
     plain = plain.assign(metric=plain["metric"].str.replace("_unnormalised", ""), target=names)
     plain = plain.astype({"target": str, "metric": str})  # also where there is no row
     key = ["run_id", "split", "metric", "target"]
@@ -154,7 +155,7 @@ def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figur
             _bars(axes, own, names)
             axes.set_title(f"{title}\n{'training' if split == 'train' else 'held-out'} images ({split})")
             axes.axvline(0, lw=0.8, color="0.35")
-    replaced = ours[ours["stands_for"].astype(str).str.contains("target_class=")]
+    replaced = ours[ours["stands_for"].map(replaces_class).astype(bool)]
     stand_ins = dict(zip(replaced["target_class"], replaced["our_class"], strict=True))
     said = [f"{name} ({stand_ins[name]})" if name in stand_ins else str(name) for name in names]
     panels[0, 0].set_yticks(range(len(names)), [name.replace("_", " ") for name in said])

@@ -82,13 +82,6 @@ def teaches(member: Member, student: Member) -> bool:
     return teacher is not None and teacher.run == member.run
 
 
-def training_logits(artifact: Artifact, family: str) -> Probe | None:
-    """The family's first probe of the logits of unchanged training images at the end of training."""
-    own = (probe for name, probe in artifact.probes if name == family and isinstance(probe, Probe))
-    asked = ("logits", "train", "last", 0)
-    return next((p for p in own if (p.what, p.split, p.checkpoints, p.views) == asked), None)
-
-
 def taught_by(artifact: Artifact, student: Member) -> tuple[Member, Probe] | None:
     """A student's teacher among the members, and its probe of the training split: what γ is measured on.
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from softlabels.errors import SpecError
 from softlabels.grid import corpora, datasets, transformers, zoo
+from softlabels.grid.datasets import view_shape
 from softlabels.grid.identity import CacheNeed, caches_of, needed_cache
 from softlabels.grid.label_targets import average_of
 from softlabels.grid.plan import Plan
@@ -28,17 +29,12 @@ from softlabels.grid.translation import CorpusSpec
 MEASURED_AT_ONCE = 128  # pictures kept as files (training/streamed.py)
 
 
-def _shape(run: RunSpec) -> tuple[int, int, int]:
-    """(C, H, W) of the pictures that the network of a run sees."""
-    return run.recipe.augment.view_shape(datasets.info(run.dataset).shape)
-
-
 def forward_flops(run: Run, model: ModelSpec | None = None) -> float | None:
     """Floating-point operations of the network of a run (or of another on its data) on one image or one target token;
     None for an import path."""
     if isinstance(run, TranslationSpec):
         return transformers.forward_flops(model or run.model, corpora.vocabulary(run.dataset))
-    return zoo.forward_flops(model or run.model, _shape(run), datasets.info(run.dataset).num_classes)
+    return zoo.forward_flops(model or run.model, view_shape(run), datasets.info(run.dataset).num_classes)
 
 
 def parameters(run: Run, model: ModelSpec | None = None) -> int | None:
@@ -50,7 +46,7 @@ def parameters(run: Run, model: ModelSpec | None = None) -> int | None:
     model = model or run.model
     if isinstance(run, TranslationSpec):
         return transformers.parameters(model, corpora.vocabulary(run.dataset))
-    channels, height, width = _shape(run)
+    channels, height, width = view_shape(run)
     num_classes = datasets.info(run.dataset).num_classes
     if any(name == model.name for name, _ in zoo.COUNTED):
         return zoo.parameter_count(model.name, num_classes, dict(model.options).get("stem"))
@@ -120,7 +116,7 @@ def _connecting_flops(run: Run) -> float:
         return 0.0
     teacher = online_teacher(run)
     assert teacher is not None
-    pairs = zip(stage_shapes(run.model, _shape(run)), stage_shapes(teacher, _shape(run)), strict=True)
+    pairs = zip(stage_shapes(run.model, view_shape(run)), stage_shapes(teacher, view_shape(run)), strict=True)
     return float(sum(2 * student[0] * math.prod(map_) for student, map_ in pairs))
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from softlabels.errors import SpecError
-from softlabels.grid.spec import DatasetSpec, to_dict
+from softlabels.grid.spec import DatasetSpec, RunSpec, to_dict
 
 
 @dataclass(frozen=True)
@@ -305,6 +305,11 @@ def sizes(spec: DatasetSpec) -> dict[str, int | None]:
             raise SpecError(f"dataset.train_limit: {spec.train_limit} is more than the {train} training images")
         train = spec.train_limit
     return {"train": train, "val": val, "test": declared.test_size}
+
+
+def view_shape(run: RunSpec) -> tuple[int, int, int]:
+    """(C, H, W) of the pictures that the network of a run sees."""
+    return run.recipe.augment.view_shape(info(run.dataset).shape)
 
 
 def identity_of(spec: DatasetSpec) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from softlabels.errors import SpecError, require
 from softlabels.grid import datasets, transformers, zoo
+from softlabels.grid.datasets import view_shape
 from softlabels.grid.initial import IMAGENET_CLASSES, TorchvisionWeights
 from softlabels.grid.spec import Distill, Run, RunSpec, TranslationSpec, UserNetwork, teacher_of
 from softlabels.grid.stages import require_equal_sides
@@ -28,7 +29,7 @@ def require_fit(run: Run) -> None:
     crop, least = run.recipe.augment.crop, zoo.smallest_side(run.model)
     if crop is not None and crop > min(shape[1:]):
         raise SpecError(f"recipe.augment.crop: {crop} is larger than the pictures of {min(shape[1:])} pixels")
-    side = min(_seen(run)[1:])
+    side = min(view_shape(run)[1:])
     for what, network in (("recipe", run.recipe), ("teacher", getattr(teacher_of(run), "run", None))):
         if getattr(network, "normalise", None) == "imagenet" and shape[0] != 3:
             raise SpecError(f"{what}.normalise: imagenet is of pictures in colour; {run.dataset.name}'s are not")
@@ -47,13 +48,13 @@ def require_initial_fits(run: RunSpec) -> None:
     Raises:
         SpecError: they differ. Of a file of the user's own nothing is known before it is loaded.
     """
-    initial, shape = run.initial, _seen(run)
+    initial, shape = run.initial, view_shape(run)
     if initial is None:
         return
     if isinstance(initial.run, TorchvisionWeights):
         theirs, num_classes = (3, *shape[1:]), IMAGENET_CLASSES
     elif isinstance(initial.run, RunSpec):
-        theirs, num_classes = _seen(initial.run), datasets.info(initial.run.dataset).num_classes
+        theirs, num_classes = view_shape(initial.run), datasets.info(initial.run.dataset).num_classes
     else:
         return
     require(
@@ -78,9 +79,4 @@ def require_features_fit(run: RunSpec) -> None:
     targets = run.targets
     if isinstance(targets, Distill) and targets.features is not None:
         assert isinstance(targets.teacher.run, RunSpec | UserNetwork)  # as RunSpec requires
-        require_equal_sides(run.model, targets.teacher.run.model, _seen(run))
-
-
-def _seen(run: RunSpec) -> tuple[int, int, int]:
-    """(C, H, W) of the pictures that the network of a run sees."""
-    return run.recipe.augment.view_shape(datasets.info(run.dataset).shape)
+        require_equal_sides(run.model, targets.teacher.run.model, view_shape(run))

@@ -19,6 +19,7 @@ from typing import Any
 from softlabels.errors import SoftlabelsError
 from softlabels.files import read_json
 from softlabels.grid import corpora, costs, datasets, transformers
+from softlabels.grid.datasets import view_shape
 from softlabels.grid.identity import BYTES_PER_LOGIT, CacheNeed, caches_of, run_id
 from softlabels.grid.packs import Member, Pack
 from softlabels.grid.plan import Plan
@@ -31,10 +32,7 @@ STARTUP_MINUTES = 5.0  # of a job: Snakemake twice, torch from a shared file sys
 TIME_MARGIN = 2.0  # nodes and neighbours differ
 MEMORY_MARGIN = 1.25  # over a recorded peak
 SNAKEMAKE_MB = 500  # two snakemake processes stand around the command in a SLURM job (221 MB were not enough)
-BASE_MB = {
-    "cpu": 800,
-    "gpu": 3000,
-}  # with torch: 430 (CPU build), 680 (CUDA build) seen; on a GPU assumed
+BASE_MB = {"cpu": 800, "gpu": 3000}  # with torch: 430 (CPU build), 680 (CUDA build) seen; on a GPU assumed
 RESIDENT_BYTES = 8 << 30  # larger splits stay memory-mapped (training/pictures.py)
 SHARD_BYTES = 256 << 20  # of a cache, unless one view is larger (cache/writer.py)
 COPIES = 16  # of the weights: with gradients, two buffers, average and best; a checkpoint holds most of it twice more
@@ -295,5 +293,4 @@ def _probe_bytes(run: Run, probe: AnyProbe) -> int:
         width: int = transformers.options(run.model)["dim"]
         return 4 * width * rows
     assert isinstance(probe, PictureProbe)
-    declared = datasets.info(run.dataset)
-    return probe.file_bytes(rows, declared.num_classes, FEATURES, math.prod(declared.shape))
+    return probe.file_bytes(rows, datasets.info(run.dataset).num_classes, FEATURES, math.prod(view_shape(run)))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from softlabels.errors import DataError
 from softlabels.metrics.diffusion import Activations
-from softlabels.metrics.rows import load_tensors, read_probe
+from softlabels.metrics.rows import load_tensors, read_about, read_probe
 
 
 def class_names(path: Path) -> tuple[str, ...]:
@@ -20,11 +18,7 @@ def class_names(path: Path) -> tuple[str, ...]:
     Raises:
         DataError: the file is damaged, or from before files told.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            names = json.loads((file.metadata() or {}).get("meta", "{}")).get("class_names")
-    except (SafetensorError, OSError, ValueError) as bad:
-        raise DataError(f"{path} is damaged ({bad}); delete it to have it made again") from None
+    names = read_about(path).get("class_names")
     if not names:
         raise DataError(f"{path} names no classes; delete it here and below store/ to have it made again")
     return tuple(names)

@@ -63,6 +63,16 @@ def published_key(row: Mapping[str, Any]) -> dict[str, Any]:
     return {column: replaced.get(column, row[column]) for column in KEY if column in row}
 
 
+def published_keys(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """`published_key` of each row."""
+    return [published_key({str(k): v for k, v in row.items()}) for row in rows.to_dict("records")]
+
+
+def replaces_class(stands_for: object) -> bool:
+    """Whether `stands_for` says that a class of ours stands in for one of the paper's."""
+    return "target_class=" in str(stands_for)
+
+
 def standard_rows(
     logits: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray]
 ) -> list[tuple[str, str, str, float]]:
@@ -193,12 +203,7 @@ def check_weights(path: Path, files: Mapping[str, str]) -> None:
     Raises:
         DataError: a checkpoint differs from the run's, or the file is damaged.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            asked = json.loads((file.metadata() or {}).get("meta", "{}")).get("weights", {})
-    except (SafetensorError, OSError, ValueError) as bad:
-        raise DataError(f"{path} is damaged ({bad}); delete it to have it made again") from None
-    for label, digest in asked.items():
+    for label, digest in read_about(path).get("weights", {}).items():
         name = "weights.safetensors" if label == "last" else f"milestones/{label}.safetensors"
         if files.get(name) != digest:
             raise DataError(f"{path} is of other weights than the run's {name}; delete it to have it made again")
@@ -242,6 +247,20 @@ def _alpha(run: Run | UserNetwork | UserLogits) -> str:
 def _decimal(value: float) -> str:
     """0.1, 0.15, 1.0: as printed, also for a value that arithmetic left at 0.30000000000000004."""
     return str(float(f"{value:.10g}"))
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """What a safetensors file tells of itself in its metadata, under `meta`; empty where it tells nothing.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            about: dict[str, Any] = json.loads((file.metadata() or {}).get("meta", "{}"))
+    except (SafetensorError, OSError, ValueError) as bad:
+        raise DataError(f"{path} is damaged ({bad}); delete it to have it made again") from None
+    return about
 
 
 def load_tensors(path: Path) -> dict[str, np.ndarray]:

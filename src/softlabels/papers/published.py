@@ -11,7 +11,7 @@ from softlabels.errors import SoftlabelsError
 from softlabels.figures import roles
 from softlabels.grid.identity import run_id
 from softlabels.grid.plan import Artifact, Member
-from softlabels.metrics.rows import key_columns, published_key
+from softlabels.metrics.rows import key_columns, published_keys
 from softlabels.papers.lost import LOST, elsewhere, found_again, has
 
 SETTINGS = ["teacher_alpha", "student_alpha", "kd_temperature"]
@@ -105,7 +105,7 @@ def compare(
         return any(metric == m and split in ("test", own_split(dataset, s)) for s, m in shown)
 
     ours = metrics.copy()
-    keys = [published_key({str(k): v for k, v in row.items()}) for row in ours.to_dict("records")]
+    keys = published_keys(ours)
     for name in ("dataset", "teacher", "student", "target_class"):
         ours[name] = [key[name] for key in keys]
     printed = ours["metric"].replace(names)
