@@ -88,6 +88,7 @@ def test_generations_and_what_their_teachers_said(layout: Layout) -> None:
     assert second["confidence_diversity_k10"] == pytest.approx(confidence_diversity(z, labels, 1.0, 10))
     assert "n = 3 seeds" in provenance["face"][0]
     assert "by 3 nearest neighbours" in provenance["face"][0]
+    assert provenance["face"][1].startswith("With 1, 5, 10 in place of 3 neighbours diversity differs by at most")
 
 
 def test_temperatures_and_the_best_generation_as_a_line(layout: Layout) -> None:

@@ -145,6 +145,13 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
         "the teacher's softened targets on the training images; diversity: differential entropy of their probability "
         f"of the true class, by {k} nearest neighbours (Z-KNN)."
     ]
+    others = neighbours(artifact)[1:]
+    if others:
+        apart = _apart(rows, [f"confidence_diversity_k{other}" for other in others])
+        listed = ", ".join(map(str, others))
+        said.append(
+            f"With {listed} in place of {k} neighbours diversity differs by at most {apart:.2g} nats in any run."
+        )
     uncertain = rows[rows["metric"] == "predictive_uncertainty"]
     tied = len(uncertain) - (rows["metric"] == "confidence_diversity").sum()
     if tied > 0:
@@ -152,6 +159,13 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
     if over(artifact) == "temperature":
         said += [plateau for facet in dict.fromkeys(plotted["facet"]) if (plateau := _plateau(plotted, facet))]
     return said
+
+
+def _apart(rows: pd.DataFrame, metrics: list[str]) -> float:
+    """Largest difference of other estimates from the one that is drawn, in the same run and seed."""
+    wide = rows.pivot_table(index=["run_id", "seed", "kd_temperature"], columns="metric", values="value")
+    there = [metric for metric in metrics if metric in wide]
+    return float(wide[there].sub(wide["confidence_diversity"], axis=0).abs().max().max())
 
 
 def _plateau(plotted: pd.DataFrame, facet: str) -> str:
