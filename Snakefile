@@ -30,5 +30,5 @@ report: "workflow/report/workflow.rst"
 rule all:
     default_target: True
     input:
-        METRICS,
+        LAYOUT.claims,
         [artifact_outputs(artifact) + trained_files(artifact) for artifact in ARTIFACTS.values()],

@@ -10,6 +10,12 @@ from softlabels.files import sha256
 from softlabels.versions import PACKAGE, code_version
 
 DATASETS = {dataset_id(spec.dataset): spec.dataset for spec in PLAN.runs.values()}
+CLAIMS = digest(
+    [
+        sha256(PACKAGE / "papers" / name)
+        for name in ("claims.yaml", "claims.py", "effects.py", "numbers.py", "verdicts.py")
+    ]
+)
 PUBLISHED = [sha256(path) for path in sorted((PACKAGE / "papers").glob("*.csv"))]
 ID = "[A-Za-z0-9_]+"  # papers and artifact names
 STAGE = " --stage {resources.stage:q}" if PLAN.jobs.stage else ""

@@ -1,5 +1,5 @@
 # Metrics of each artifact from stored logits and probes, and all of them in one tidy table.
-METRICS = f"{LAYOUT.root}/metrics.csv"
+METRICS = LAYOUT.joined_metrics
 
 
 # Beside the snakemake that schedules, never as cluster jobs: measuring and drawing take less time than a queue, and
@@ -9,6 +9,7 @@ localrules:
     fetch_weights,
     measure_artifact,
     join_metrics,
+    judge_claims,
     draw_figure,
     write_table,
 
@@ -51,3 +52,21 @@ rule join_metrics:
         artifacts=sorted(ARTIFACTS),
     shell:
         "softlabels metrics --out {output} {input} > {log} 2>&1"
+
+
+rule judge_claims:
+    input:
+        METRICS,
+    output:
+        LAYOUT.claims,
+    log:
+        f"{LOGS}/claims.log",
+    benchmark:
+        f"{LAYOUT.root}/benchmarks/claims.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    params:
+        scale=PLAN.scale,
+        digest=CLAIMS,
+    shell:
+        "softlabels claims --scale {params.scale} > {log} 2>&1"

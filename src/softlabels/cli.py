@@ -194,6 +194,18 @@ def metrics(arguments: Arguments) -> None:
     merge_metrics(arguments.tables, arguments.out)
 
 
+def claims(arguments: Arguments) -> None:
+    """Judge the papers' claims on metrics.csv: each holds, fails or is undecided, with effect and interval.
+
+    Writes results/<scale>/claims.csv.
+    """
+    from softlabels.papers.verdicts import as_json, judge_scale, render
+
+    scale = arguments.scale or str(_config(arguments).get("scale", "demo"))
+    judged = judge_scale(Layout(Path("results") / scale), scale)
+    print(json.dumps(as_json(judged, scale), indent=1) if arguments.json else render(judged, scale))
+
+
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", default="config.yaml", help="configuration file (default: config.yaml)")
     parser.add_argument("--scale", help="demo or paper, instead of what the configuration says")
@@ -307,6 +319,10 @@ def _parser() -> argparse.ArgumentParser:
     command = add(metrics, "metrics", "softlabels metrics --out metrics.csv results/demo/metrics/muller2019/*.csv")
     command.add_argument("tables", type=Path, nargs="+", help="tidy tables of artifacts")
     command.add_argument("--out", type=Path, required=True, help="the joined table")
+
+    command = add(claims, "claims", "softlabels claims --scale demo")
+    _add_config(command)
+    command.add_argument("--json", action="store_true", help="machine-readable, with every binding of every claim")
     return parser
 
 

@@ -60,6 +60,16 @@ class Layout:
         """Tidy rows of one artifact."""
         return self.root / "metrics" / paper / f"{name}.csv"
 
+    @property
+    def joined_metrics(self) -> Path:
+        """Tidy rows of all artifacts."""
+        return self.root / "metrics.csv"
+
+    @property
+    def claims(self) -> Path:
+        """What becomes of the papers' claims."""
+        return self.root / "claims.csv"
+
     def plotted(self, paper: str, name: str) -> Path:
         """The numbers a figure draws, beside its tidy rows."""
         return self.root / "metrics" / paper / f"{name}.plotted.csv"

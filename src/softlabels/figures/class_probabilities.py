@@ -19,6 +19,7 @@ from softlabels.figures.declared.targets import Target, probe_of, targets_of
 from softlabels.figures.declared.temperatures import temperatures_of
 from softlabels.figures.source import Measured, Row, Source, spread, tidy
 from softlabels.figures.style import PALETTE, TWO_COLUMNS, new_figure, seeds_label
+from softlabels.grid.class_names import labels
 from softlabels.grid.identity import run_id
 from softlabels.grid.plan import Artifact, Member
 from softlabels.metrics.answers import Logits, read_answers
@@ -38,7 +39,8 @@ LOOKS = ({"marker": "o"}, {"marker": "s"}, {"marker": "^"}, {"marker": "D"})
 
 
 def measure(artifact: Artifact, source: Source) -> Measured:
-    """p₁, p₂ and the count of every teacher, seed, target class and T.
+    """p₁, p₂ and the count of every teacher, seed, target class and T; where `options.similar` lists the classes that
+    are like a target, whether the second one is among them (`second_is_similar`, 0 or 1).
 
     Plotted: of a figure the mean probability of every class, ranked by that at the lowest T; of a table the counts
     beside the paper's, with p₁ and p₂.
@@ -87,6 +89,9 @@ def _rows(
     for t, p in means.items():
         others = np.delete(p, label)
         values = {"p_target": p[label], "p_second": others.max(), COUNT: insignificant_classes(p, label)}
+        if target.name in (similar := artifact.options.get("similar", {})):
+            second = int(np.where(np.arange(len(p)) == label, -1, p).argmax())
+            values["second_is_similar"] = second in labels(similar[target.name], names, f"artifact {artifact.id}")
         for metric, value in values.items():
             row = source.row(artifact, member, seed, "train", "last", metric, float(value))
             row = class_row(row, target, names[label])

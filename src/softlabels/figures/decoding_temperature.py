@@ -2,7 +2,8 @@
 
 T divides the logits of a trained translation network: in its beam search for BLEU, and where next tokens are scored
 for ECE (first 10,000 tokens) and NLL (all tokens). A panel for each network with BLEU and ECE, and one of all with BLEU
-and NLL. T is one of the probes' (`grid.probes.Translations`); metrics at T ≠ 1 end in `_T<T>`.
+and NLL. T is one of the probes' (`grid.probes.Translations`); metrics end in `_T<T>`, and those at T = 1 are there
+without it too.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def measure(artifact: Artifact, source: Source) -> Measured:
                 if values := by_seed(own, split, metric + _ending(t)):
                     place = {"line": roles.line_name(member), "alpha": roles.alpha_of(member.run), "split": split}
                     points.append({**place, "temperature": t, "metric": metric, **spread([*values.values()])})
-        rows += own
+        at_one = [r for r in own if r["metric"] in METRICS and (r["split"], r["checkpoint"]) == (split, "last")]
+        rows += own + [row | {"metric": f"{row['metric']}_T1"} for row in at_one if 1 in probes]
     return Measured(tidy(rows), pd.DataFrame(points, columns=list(COLUMNS)).drop_duplicates(ignore_index=True))
 
 

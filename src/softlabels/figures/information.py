@@ -26,7 +26,8 @@ COLUMNS = ("facet", "alpha", "draws", "step", "examples", "mean", "min", "max", 
 
 
 def measure(artifact: Artifact, source: Source) -> Measured:
-    """Î at every milestone of every member and seed, the last one in the rows; plotted: over seeds.
+    """Î at every milestone of every member and seed, in the rows as `mutual_information_<draws>_step<step>`, the last one
+    without step too; plotted: over seeds.
 
     What a probe must be: `declared.check`.
     """
@@ -45,8 +46,9 @@ def measure(artifact: Artifact, source: Source) -> Measured:
                 for (step, draws), value in found.items():
                     place = (roles.title(member), roles.alpha_of(member.run), draws, step)
                     values.setdefault((*place, len(tensors["labels"])), []).append(value)
+                    name = f"mutual_information_{draws}"
+                    rows.append(source.row(artifact, member, seed, probe.split, "last", f"{name}_step{step}", value))
                     if step == max(s for s, _ in found):
-                        name = f"mutual_information_{draws}"
                         rows.append(source.row(artifact, member, seed, probe.split, "last", name, value))
     points = [{**dict(zip(COLUMNS, place, strict=False)), **spread(v)} for place, v in values.items()]
     return Measured(tidy(rows), pd.DataFrame(points, columns=list(COLUMNS)))

@@ -28,6 +28,7 @@ from softlabels.grid.probes import Probe, Tokens
 from softlabels.metrics.geometry import (
     Projection,
     affine_plane,
+    arc_ratio,
     class_centroids,
     span_pca,
     triangle_regularity,
@@ -44,7 +45,8 @@ COLUMNS = ("row", "title", "alpha", "split", "seed", "class", "name", "x", "y", 
 
 def measure(artifact: Artifact, source: Source) -> Measured:
     """Per row of panels, network, split and seed (metrics end in `_row<n>`): share of the variance within
-    classes, longest ÷ shortest side of the triangle of class means and of templates, largest |coordinate|.
+    classes, longest ÷ shortest side of the triangle of class means and of templates, largest |coordinate|,
+    how much of an arc about the third template the first two classes form (`arc_ratio`).
     With `span_pca` also, of activations before they are projected: distances between the classes' centroids
     (`target_class`: `<class>,<class>`), and that of the first two classes ÷ their mean distance to the third.
 
@@ -134,6 +136,7 @@ def _panel(
         ("mean_triangle_regularity", ""): triangle_regularity(means),
         ("template_triangle_regularity", ""): triangle_regularity(plane.templates),
         ("projection_extent", ""): float(np.abs(points).max()),
+        ("arc_ratio", ""): arc_ratio(points[np.isin(labels, classes[:2])], plane.templates[2]),
     }
     return pd.DataFrame({"class": labels, "x": points[:, 0], "y": points[:, 1]}).assign(spread_ratio=ratio), metrics
 

@@ -44,14 +44,20 @@ COLUMNS = (
 
 
 def measure(artifact: Artifact, source: Source) -> Measured:
-    """ECE of every line and seed; plotted: the split reported on, last checkpoint, bins pooled over seeds."""
+    """ECE of every line and seed, overconfident_share and confidence_gap (`_confidence`) at T = 1; plotted: the split
+    reported on, last checkpoint, bins pooled over seeds."""
     rows, tables = [], []
     for facet, members in roles.facets(artifact.members).items():
         for member in members:
             rows += source.standard(artifact, member)
-            split = roles.reported_on(member)
+            name, split = roles.line_name(member), roles.reported_on(member)
             for line, per_seed in _lines(source, member).items():
                 tables.append(_pooled(facet, line, per_seed).assign(split=split)[list(COLUMNS)])
+                if line == name and line != SCALED:
+                    for seed, (bins, _, _) in per_seed.items():
+                        rows += [
+                            source.row(artifact, member, seed, split, "last", *found) for found in _confidence(bins)
+                        ]
                 if line == SCALED:
                     for seed, (_, error, t) in per_seed.items():
                         for metric, value in (("ece", error), ("calibration_temperature", t)):
@@ -76,6 +82,16 @@ def _lines(source: Source, member: Member) -> dict[str, dict[int, tuple[pd.DataF
             table = found.reliability(split, "last", t, BINS)
             lines.setdefault(line, {})[seed] = (table, ece_of_table(table), t)
     return lines
+
+
+def _confidence(bins: pd.DataFrame) -> list[tuple[str, float]]:
+    """Of a reliability table the share of examples in bins of less accuracy than confidence, and mean confidence minus
+    accuracy (Müller Sec. 3)."""
+    filled = bins[bins["count"] > 0]
+    share = filled["count"] / filled["count"].sum()
+    below = float(share[filled["accuracy"] < filled["confidence"]].sum())
+    gap = float((share * (filled["confidence"] - filled["accuracy"])).sum())
+    return [("overconfident_share", below), ("confidence_gap", gap)]
 
 
 def _pooled(facet: str, line: str, per_seed: dict[int, tuple[pd.DataFrame, float, float]]) -> pd.DataFrame:

@@ -36,7 +36,8 @@ GENERATIONS = "generations at T = 1"
 
 
 def measure(artifact: Artifact, source: Source) -> Measured:
-    """Standard metrics of all; of teachers predictive_uncertainty and confidence_diversity at the T at which they teach
+    """Standard metrics of all, with `_generation<n>` or `_T<T>` too, which tells members apart; of teachers
+    predictive_uncertainty and confidence_diversity at the T at which they teach
     (and of every k that is asked for: confidence_diversity_k1, …); plotted: the four panels.
 
     Raises:
@@ -54,6 +55,9 @@ def measure(artifact: Artifact, source: Source) -> Measured:
             for metric in ("predictive_uncertainty", "confidence_diversity"):
                 values[metric] = by_seed(taught, "train", metric)
             x, line = _place(artifact, member)
+            if x is not None and line != GENERATIONS:
+                ending = f"_generation{x:g}" if over(artifact) == "generation" else f"_T{x:g}"
+                rows += [row | {"metric": row["metric"] + ending} for row in own + taught if row["metric"] in PANELS]
             points += [
                 {"facet": facet, "line": line, "x": x, "metric": metric, **spread([*found.values()])}
                 for metric, found in values.items()

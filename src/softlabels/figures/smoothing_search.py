@@ -95,16 +95,21 @@ def _chosen(points: list[dict[str, Any]], facet: str) -> dict[str, float]:
 
 
 def _optimum(artifact: Artifact, source: Source, member: Member, own: list[Row], best: dict[str, float]) -> list[Row]:
-    """`optimal_alpha`, of the split that chose it, as a row of each seed that took part."""
+    """`optimal_alpha`, of the split that chose it, as a row of each seed that took part, and
+    `top1_at_optimal_alpha`, the test accuracy at the α that validation chooses."""
     targets = member.run.targets
     if not isinstance(targets, Smooth):
         return []
-    return [
+    rows = [
         source.row(artifact, member, seed, split, "last", "optimal_alpha", targets.alpha)
         for split, alpha in best.items()
         if targets.alpha == alpha
         for seed in by_seed(own, split, "top1")
     ]
+    if targets.alpha == best.get("val"):
+        found = [row for row in own if (row["split"], row["metric"]) == ("test", "top1")]
+        rows += [row | {"metric": "top1_at_optimal_alpha"} for row in found]
+    return rows
 
 
 def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figure:

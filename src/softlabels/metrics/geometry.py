@@ -101,6 +101,23 @@ def class_centroids(features: ArrayLike, labels: ArrayLike, classes: Sequence[in
     return np.stack([x[y == k].mean(axis=0, dtype=np.float64) for k in classes])
 
 
+def arc_ratio(points: ArrayLike, centre: ArrayLike) -> float:
+    """Spread of the distance to a centre `[2]` ÷ spread along the circle about it at the mean distance, of points
+    `[M, 2]`: 0 on an arc, about 1 for a round cloud (Müller Sec. 2: similar classes lie in an arc).
+
+    Raises:
+        DataError: all points lie in one direction.
+    """
+    away = np.asarray(points, dtype=np.float64) - np.asarray(centre)
+    distance = np.linalg.norm(away, axis=1)
+    middle = away.mean(axis=0)
+    angle = np.arctan2(middle[0] * away[:, 1] - middle[1] * away[:, 0], away @ middle)
+    along = distance.mean() * angle.std()
+    if not along > 0:
+        raise DataError("an arc needs points in several directions from its centre")
+    return float(distance.std() / along)
+
+
 def within_class_spread_ratio(points: ArrayLike, labels: ArrayLike) -> float:
     """tr S_W / tr S_T of points `[M, d]`: the share of their variance that lies within classes.
 

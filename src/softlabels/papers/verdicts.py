@@ -1,0 +1,263 @@
+"""What becomes of the papers' claims: holds, fails or undecided, on our runs and on the printed numbers.
+
+An effect is positive in the direction of the claim, per seed where runs are paired by it. A binding (one data set, one
+network, …) holds if the 95 % interval of every effect of its test lies where the claim puts it, and fails if one lies
+wholly elsewhere. Everything else is undecided: an interval across the limit, fewer than three seeds, missing runs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from softlabels.files import atomic
+from softlabels.layout import Layout
+from softlabels.metrics.rows import read_rows
+from softlabels.papers.claims import Binding, Claim, all_claims, kind_of, products
+from softlabels.papers.effects import Effect, effects, is_present, present
+from softlabels.papers.numbers import Missing, Numbers, Trace, by_artifact, ours, printed
+
+COLUMNS = (
+    "id", "paper", "kind", "statement", "verdict", "verdict_best", "effect", "low", "high", "unit", "n", "holds",
+    "fails", "undecided", "in_print", "missing", "artifacts", "runs", "stands_for", "scale",
+)  # fmt: skip
+"""Of `claims.csv`. effect, low, high: of the binding that decides, or is nearest to deciding; holds, fails, undecided:
+how many bindings; verdict_best: at the checkpoint of best validation, where all numbers are there for it."""
+UNITS = {
+    "top1": "points", "top5": "points", "error": "points", "bleu": "BLEU", "chrf": "chrF", "nll": "nats", "ece": "ECE",
+    "ece20": "ECE", "entropy": "nats", "mutual_information": "nats", "kl_to_uniform": "nats",
+    "calibration_temperature": "T", "predictive_uncertainty": "nats", "confidence_diversity": "nats",
+    "next_token_accuracy": "points", "optimal_alpha": "α",
+    "class_top1": "points", "class_top1_mean": "points", "top1_delta": "points", "top1_at_optimal_alpha": "points",
+}  # fmt: skip
+
+
+@dataclass
+class Outcome:
+    """What became of one binding of one test."""
+
+    binding: dict[str, Any]
+    verdict: str
+    effect: Effect | None = None
+    unit: str = ""
+    missing: str = ""
+    runs: list[str] = field(default_factory=list)
+    stands_for: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Judged:
+    """A claim with what became of each binding of its tests, the last checkpoint."""
+
+    claim: Claim
+    verdict: str
+    verdict_best: str
+    in_print: str
+    outcomes: list[Outcome]
+
+    def deciding(self) -> Outcome | None:
+        """The outcome that decides, or is nearest to deciding: the weakest of those with the claim's verdict; of
+        `any` the strongest."""
+        told = [o for o in self.outcomes if o.effect is not None]
+        own = [o for o in told if o.verdict == self.verdict] or told
+        return (max if self.claim.quantifier == "any" else min)(own, key=_slack, default=None)
+
+
+def judge_scale(layout: Layout, scale: str) -> list[Judged]:
+    """Every claim on `metrics.csv` of a scale; writes `claims.csv` beside it.
+
+    Raises:
+        SoftlabelsError: there is no `metrics.csv`, or it is none.
+        SpecError, DataError: as `judge`.
+    """
+    path = layout.joined_metrics
+    judged = judge(read_rows(path), scale, str(path))
+    with atomic(layout.claims) as part:
+        table(judged, scale).to_csv(part, index=False)
+    return judged
+
+
+def judge(metrics: pd.DataFrame, scale: str, path: str, claims: Sequence[Claim] | None = None) -> list[Judged]:
+    """Every claim on the rows of `metrics.csv`, read from `path`.
+
+    Raises:
+        SpecError: a claim names a column that does not exist, or selects several runs.
+        DataError: rows that are cut off, of another scale, or there twice.
+    """
+    rows = {str(paper): by_artifact(own) for paper, own in ours(metrics, scale, path).groupby("paper")}
+    found = []
+    for claim in all_claims() if claims is None else claims:
+        own = rows.get(claim.paper, {})
+        outcomes = _outcomes(claim, Numbers(claim.paper, own, "last", claim.id))
+        best = _outcomes(claim, Numbers(claim.paper, own, "best", claim.id))
+        at_best = "" if any(o.missing for _, each in best for o in each) else _verdict(claim, best)
+        listed = [outcome for _, each in outcomes for outcome in each]
+        verdict = _verdict(claim, outcomes)
+        in_print = _in_print(claim, Numbers(claim.paper, printed(claim.paper), None, claim.id))
+        found.append(Judged(claim, verdict, at_best, in_print, listed))
+    return found
+
+
+def table(judged: Sequence[Judged], scale: str) -> pd.DataFrame:
+    """`claims.csv`: a row for each claim (`COLUMNS`)."""
+    rows = []
+    for one in judged:
+        decides = one.deciding()
+        effect = decides.effect if decides else None
+        count = pd.Series([o.verdict for o in one.outcomes]).value_counts()
+        numbers = {name: getattr(effect, name, math.nan) for name in ("low", "high")}
+        rows.append(
+            {
+                **{name: getattr(one.claim, name) for name in ("id", "paper", "kind", "statement")},
+                "verdict": one.verdict,
+                "verdict_best": one.verdict_best,
+                "effect": effect.mean if effect else math.nan,
+                **{name: value if math.isfinite(value) else math.nan for name, value in numbers.items()},
+                "unit": decides.unit if decides else "",
+                "n": effect.n if effect else 0,
+                **{name: int(count.get(name, 0)) for name in ("holds", "fails", "undecided")},
+                "in_print": one.in_print,
+                "missing": _shortened(list(dict.fromkeys(o.missing for o in one.outcomes if o.missing))),
+                "artifacts": ";".join(one.claim.artifacts),
+                "runs": ";".join(sorted({run for o in one.outcomes for run in o.runs})),
+                "stands_for": ";".join(sorted({s for o in one.outcomes for s in o.stands_for})),
+                "scale": scale,
+            }
+        )
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def render(judged: Sequence[Judged], scale: str) -> str:
+    """For the terminal: counts, then a line for each claim, by paper."""
+    rows = table(judged, scale)
+    lines = [f"scale {scale}: {counts(rows['verdict'])}; in print {counts(rows['in_print'])}"]
+    for paper, own in rows.groupby("paper", sort=False):
+        lines += ["", f"{paper}: {counts(own['verdict'])}"]
+        lines += [f"  {r.id}  {r.verdict:<9}  {said(r):<42}  {r.statement}" for r in own.itertuples()]
+    return "\n".join(lines)
+
+
+def counts(verdicts: pd.Series[str]) -> str:
+    """`3 holds, 2 fails, …` in the words of the column."""
+    return ", ".join(f"{n} {name}" for name, n in verdicts.value_counts().items())
+
+
+def said(row: Any) -> str:
+    """The effect of a row of `table` with its interval, or why there is none."""
+    if row.effect != row.effect:
+        return "runs missing" if row.missing else ""
+    if row.n == 0:
+        return "closed form"
+    within = f" ({row.low:.3g} to {row.high:.3g})" if row.low == row.low else ""
+    return f"{row.effect:+.3g}{within} {row.unit}, n = {row.n}".replace("-", "−")
+
+
+def as_json(judged: Sequence[Judged], scale: str) -> list[dict[str, Any]]:
+    """The rows of `table` with source, note and every binding."""
+    rows = table(judged, scale).astype(object).where(lambda t: t.notna(), None).to_dict("records")
+    more = [
+        {
+            "source": one.claim.source,
+            "note": one.claim.note,
+            "bindings": [asdict(o) | {"effect": _finite(o.effect)} for o in one.outcomes],
+        }
+        for one in judged
+    ]
+    return [{str(k): v for k, v in row.items()} | extra for row, extra in zip(rows, more, strict=True)]
+
+
+def _finite(effect: Effect | None) -> dict[str, float | int | None] | None:
+    if effect is None:
+        return None
+    return {name: value if math.isfinite(value) else None for name, value in asdict(effect).items()}
+
+
+def _slack(outcome: Outcome) -> float:
+    """Intervals of too few seeds are infinite: then by the mean."""
+    effect = outcome.effect
+    assert effect is not None
+    if math.isfinite(effect.slack):
+        return effect.slack
+    return min(effect.mean - effect.at_least, effect.at_most - effect.mean)
+
+
+def _shortened(missing: list[str]) -> str:
+    more = f"; and {len(missing) - 3} more" if len(missing) > 3 else ""
+    return "; ".join(missing[:3]) + more
+
+
+# ------------------------------------------------------------ quantifiers
+
+
+def _outcomes(claim: Claim, numbers: Numbers) -> list[tuple[Mapping[str, Any], list[Outcome]]]:
+    return [(test, [_outcome(test, b, numbers) for b in _bindings(test, numbers)]) for test in claim.tests]
+
+
+def _verdict(claim: Claim, outcomes: list[tuple[Mapping[str, Any], list[Outcome]]]) -> str:
+    """Of the claim: undecided where anything is missing; holds if every test does, fails if one does."""
+    if any(o.missing for _, each in outcomes for o in each):
+        return "undecided"
+    verdicts = [_quantified([o.verdict for o in each], _quantifier(test, claim)) for test, each in outcomes]
+    if all(verdict == "holds" for verdict in verdicts):
+        return "holds"
+    return "fails" if "fails" in verdicts else "undecided"
+
+
+def _quantifier(test: Mapping[str, Any], claim: Claim) -> str:
+    return str(test.get("quantifier", claim.quantifier))
+
+
+def _quantified(verdicts: Sequence[str], quantifier: str) -> str:
+    n, holds, fails = len(verdicts), verdicts.count("holds"), verdicts.count("fails")
+    if quantifier == "all":
+        return "holds" if holds == n else "fails" if fails else "undecided"
+    if quantifier == "any":
+        return "holds" if holds else "fails" if fails == n else "undecided"
+    return "holds" if 2 * holds > n else "fails" if 2 * fails >= n else "undecided"
+
+
+def _in_print(claim: Claim, numbers: Numbers) -> str:
+    """The same tests on single printed numbers, as far as they are printed: holds, partly, fails, not checkable."""
+    verdicts: list[str] = []
+    every: list[bool] = []
+    for test, each in _outcomes(claim, numbers):
+        told = [o.verdict for o in each if not o.missing]
+        verdicts += told
+        every.append(not told or _quantified(told, _quantifier(test, claim)) == "holds")
+    if not verdicts or "identity" in {kind_of(test) for test in claim.tests}:
+        return "not checkable"
+    return "holds" if all(every) else "partly" if "holds" in verdicts else "fails"
+
+
+# ------------------------------------------------------------ tests
+
+
+def _bindings(test: Mapping[str, Any], numbers: Numbers) -> Iterator[Binding]:
+    """Of `over`; a list that is `present` holds the values of the first selection that has it."""
+    over = test.get("over", [{}])
+    if not isinstance(over, Mapping):
+        yield from over
+        return
+    fixed = {name: values for name, values in over.items() if not is_present(values)}
+    for binding in products(fixed):
+        there = {n: present(test, n, v, binding, numbers) for n, v in over.items() if is_present(v)}
+        yield from ({**binding, **more} for more in products(there)) if all(there.values()) else [binding]
+
+
+def _outcome(test: Mapping[str, Any], binding: Binding, numbers: Numbers) -> Outcome:
+    trace = Trace()
+    try:
+        found = effects(test, binding, numbers, trace)
+    except Missing as missing:
+        return Outcome(dict(binding), "undecided", missing=str(missing), runs=sorted(trace.runs))
+    verdicts = [effect.verdict for effect in found]
+    verdict = _quantified(verdicts, "all")
+    own = [effect for effect in found if effect.verdict == verdict]
+    weakest = min(own, key=lambda e: e.slack if math.isfinite(e.slack) else e.mean - e.at_least)
+    unit = test.get("unit", UNITS.get(trace.metric.split("_T")[0].split("_generation")[0], ""))
+    where = sorted(trace.runs), sorted(trace.stands_for)
+    return Outcome(dict(binding), verdict, weakest, "rank correlation" if "correlation" in test else unit, "", *where)
