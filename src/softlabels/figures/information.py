@@ -26,8 +26,8 @@ COLUMNS = ("facet", "alpha", "draws", "step", "examples", "mean", "min", "max", 
 
 
 def measure(artifact: Artifact, source: Source) -> Measured:
-    """Î at every milestone of every member and seed, in the rows as `mutual_information_<draws>_step<step>`, the last one
-    without step too; plotted: over seeds.
+    """Î at every milestone of every member and seed, in the rows as `mutual_information_<draws>_step<step>`, the last
+    one without step too; plotted: over seeds.
 
     What a probe must be: `declared.check`.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -114,19 +115,25 @@ def read_rows(path: Path) -> pd.DataFrame:
     """Read rows: α, β, T (`inf` for logit matching) and value as numbers, NaN where empty; text stays text.
 
     Raises:
-        SoftlabelsError: the file is missing or lacks a column.
+        SoftlabelsError: the file is missing, cut off, or lacks a column.
     """
     try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+        text = path.read_text(encoding="utf-8")
+        frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
     except FileNotFoundError:
         raise SoftlabelsError(f"{path} does not exist; make it with snakemake first") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as bad:
         raise SoftlabelsError(f"{path} is no table ({bad}); delete it to have it made again") from None
     if missing := [column for column in COLUMNS if column not in frame]:
         raise SoftlabelsError(f"{path} has no column {missing[0]}; delete it to have it made again")
-    for column in NUMBERS:
-        frame[column] = pd.to_numeric(frame[column])
-    return frame.astype({"seed": int})
+    try:
+        for column in NUMBERS:
+            frame[column] = pd.to_numeric(frame[column])
+        if not text.endswith("\n"):  # every line that is whole has an end
+            raise ValueError("its last line is cut off")
+        return frame.astype({"seed": int})
+    except ValueError as bad:
+        raise SoftlabelsError(f"{path} was not written to its end ({bad}); delete it to have it made again") from None
 
 
 def read_logits(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -130,10 +130,8 @@ def ours(metrics: pd.DataFrame, scale: str, path: str) -> pd.DataFrame:
     """Rows of `metrics.csv` under the papers' names.
 
     Raises:
-        DataError: rows of another scale, a row that is cut off, or one that is there twice; names the file.
+        DataError: rows of another scale, or a row that is there twice; names the file.
     """
-    if cut := [n for n, run in enumerate(metrics["run_id"]) if not isinstance(metrics["stands_for"].iloc[n], str)]:
-        raise DataError(f"{path}: row {cut[0] + 1} is cut off; delete the file and make it again")
     if others := sorted(set(metrics["scale"]) - {scale}):
         raise DataError(f"{path} holds rows of scale {others[0]}, not of {scale}; delete it and make it again")
     twice = metrics[metrics.duplicated([*IDENTITY], keep=False)]

@@ -86,7 +86,7 @@ def judge(metrics: pd.DataFrame, scale: str, path: str, claims: Sequence[Claim] 
 
     Raises:
         SpecError: a claim names a column that does not exist, or selects several runs.
-        DataError: rows that are cut off, of another scale, or there twice.
+        DataError: rows of another scale, or one that is there twice.
     """
     rows = {str(paper): by_artifact(own) for paper, own in ours(metrics, scale, path).groupby("paper")}
     found = []

@@ -1,0 +1,379 @@
+"""The papers' claims as predicates: each kind of test on tables with known answers, and all 92 on printed numbers."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from softlabels.cli import main
+from softlabels.errors import DataError, SoftlabelsError, SpecError
+from softlabels.layout import Layout
+from softlabels.metrics.rows import COLUMNS, read_rows, write_rows
+from softlabels.papers.claims import all_claims, read_claims
+from softlabels.papers.coverage import artifacts
+from softlabels.papers.effects import FEWEST
+from softlabels.papers.identities import IDENTITIES
+from softlabels.papers.verdicts import Judged, judge, judge_scale, table
+
+RUN = {
+    "paper": "muller2019", "artifact": "table2", "dataset": "cifar100", "task": "image", "method": "ce", "teacher": "",
+    "student": "resnet56", "teacher_alpha": "", "student_alpha": "0.0", "kd_temperature": "", "kd_beta": "",
+    "split": "test", "metric": "top1", "target_class": "", "checkpoint": "last", "scale": "demo", "stands_for": "",
+}  # fmt: skip
+SMOOTH = {"method": "ls", "student_alpha": "0.1"}
+
+
+def values(run: str, numbers: list[float], first_seed: int = 0, **columns: str) -> list[dict[str, object]]:
+    """The rows of one run: a value for each seed."""
+    return [
+        {**RUN, **columns, "run_id": run, "seed": first_seed + n, "value": value} for n, value in enumerate(numbers)
+    ]
+
+
+def metrics(tmp_path: Path, *rows: list[dict[str, object]]) -> pd.DataFrame:
+    """As read from a file, which is how claims get them."""
+    write_rows(tmp_path / "metrics.csv", [row for own in rows for row in own])
+    return read_rows(tmp_path / "metrics.csv")
+
+
+def claim(tmp_path: Path, *tests: object, **columns: object) -> Path:
+    """A file with one claim."""
+    entry = {
+        "id": "X01", "paper": "muller2019", "kind": "result", "statement": "s", "source": "Sec. 1",
+        "artifacts": ["muller2019.table2"], "tests": list(tests), **columns,
+    }  # fmt: skip
+    path = tmp_path / "claims.yaml"
+    path.write_text(yaml.safe_dump({"bindings": {}, "claims": [entry]}))
+    return path
+
+
+def judged(tmp_path: Path, rows: pd.DataFrame, *tests: object, **columns: object) -> Judged:
+    (one,) = judge(rows, "demo", "metrics.csv", read_claims(claim(tmp_path, *tests, **columns)))
+    return one
+
+
+def selection(**columns: object) -> dict[str, object]:
+    return {"artifact": "table2", "dataset": "cifar100", "metric": "top1", **columns}
+
+
+HARD, LS = selection(student_alpha=0.0), selection(student_alpha=0.1)
+HIGHER = {"compare": [LS, ">", HARD]}
+
+
+@pytest.mark.parametrize(
+    ("hard", "smooth", "verdict"),
+    [
+        ([70.0, 71.0, 72.0], [71.0, 72.1, 72.9], "holds"),  # apart by less than seeds are, but paired
+        ([71.0, 72.1, 72.9], [70.0, 71.0, 72.0], "fails"),
+        ([70.0, 71.0, 72.0], [71.0, 70.0, 72.5], "undecided"),
+        ([70.0, 71.0], [75.0, 76.0], "undecided"),  # two seeds say nothing
+        ([70.0], [75.0], "undecided"),
+        ([70.0, 71.0, 72.0], [70.0, 71.0, 72.0], "undecided"),  # equal
+    ],
+)
+def test_a_comparison_is_decided_by_the_interval_of_paired_differences(
+    tmp_path: Path, hard: list[float], smooth: list[float], verdict: str
+) -> None:
+    rows = metrics(tmp_path, values("a", hard), values("b", smooth, **SMOOTH))
+    one = judged(tmp_path, rows, HIGHER)
+    assert one.verdict == verdict
+    effect = one.outcomes[0].effect
+    assert effect is not None
+    assert effect.mean == pytest.approx(np.mean(smooth) - np.mean(hard))
+    assert effect.n == len(hard)
+    assert one.outcomes[0].runs == ["a", "b"]
+    assert judged(tmp_path, rows, {"compare": [HARD, "<", LS]}).verdict == verdict  # the same, said the other way
+
+
+def test_the_interval_is_students_t(tmp_path: Path) -> None:
+    from scipy.stats import ttest_rel
+
+    hard, smooth = [70.0, 71.0, 72.5, 70.2], [71.0, 72.1, 72.9, 71.9]
+    rows = metrics(tmp_path, values("a", hard), values("b", smooth, **SMOOTH))
+    effect = judged(tmp_path, rows, HIGHER).outcomes[0].effect
+    assert effect is not None
+    known = ttest_rel(smooth, hard).confidence_interval(0.95)
+    assert (effect.low, effect.high) == pytest.approx((known.low, known.high))
+
+
+def test_runs_of_other_seeds_are_compared_by_welch(tmp_path: Path) -> None:
+    from scipy.stats import ttest_ind
+
+    hard, smooth = [70.0, 71.0, 72.5], [75.0, 76.1, 75.9, 75.5]
+    rows = metrics(tmp_path, values("a", hard), values("b", smooth, first_seed=10, **SMOOTH))
+    one = judged(tmp_path, rows, HIGHER)
+    known = ttest_ind(smooth, hard, equal_var=False).confidence_interval(0.95)
+    effect = one.outcomes[0].effect
+    assert effect is not None
+    assert (effect.low, effect.high, effect.n) == pytest.approx((known.low, known.high, 3))
+    assert one.verdict == "holds"
+    few = metrics(tmp_path, values("a", hard), values("b", [75.0, 76.0], first_seed=10, **SMOOTH))
+    assert judged(tmp_path, few, HIGHER).verdict == "undecided"
+
+
+def test_a_missing_run_leaves_it_undecided_and_is_named(tmp_path: Path) -> None:
+    one = judged(tmp_path, metrics(tmp_path, values("a", [70.0, 71.0, 72.0])), HIGHER)
+    assert one.verdict == "undecided"
+    assert "table2 (dataset cifar100, metric top1, student_alpha 0.1)" in one.outcomes[0].missing
+    # A binding that would decide does not, while another one is missing.
+    rows = metrics(tmp_path, values("a", [70.0, 71.0, 72.0]), values("b", [80.0, 81.0, 82.5], **SMOOTH))
+    over = {"compare": [selection(dataset="$d", student_alpha=0.1), ">", selection(dataset="$d", student_alpha=0.0)]}
+    both = judged(tmp_path, rows, over | {"over": {"d": ["cifar100", "cifar10"]}})
+    assert both.verdict == "undecided"
+    assert [o.verdict for o in both.outcomes] == ["holds", "undecided"]
+
+
+@pytest.mark.parametrize(
+    ("apart", "verdict"), [([0.1, 0.2, 0.15], "holds"), ([3.0, 3.1, 3.2], "fails"), ([0.0, 2.0, 0.5], "undecided")]
+)
+def test_a_tolerance_holds_by_the_whole_interval(tmp_path: Path, apart: list[float], verdict: str) -> None:
+    hard = [70.0, 71.0, 72.0]
+    rows = metrics(
+        tmp_path, values("a", hard), values("b", [h + a for h, a in zip(hard, apart, strict=True)], **SMOOTH)
+    )
+    assert judged(tmp_path, rows, {"within": [LS, HARD], "max": 1.0}).verdict == verdict
+    assert judged(tmp_path, rows, {"within": [HARD, LS], "max": 1.0}).verdict == verdict
+
+
+def sweep(tmp_path: Path, columns: dict[int, list[float]]) -> pd.DataFrame:
+    """Students at several temperatures."""
+    own = [
+        values(f"T{t}", numbers, method="kd", teacher="resnet56", teacher_alpha="0.1", kd_temperature=str(t))
+        for t, numbers in columns.items()
+    ]
+    return metrics(tmp_path, *own)
+
+
+AT_T = selection(teacher_alpha=0.1, kd_temperature="$T")
+FALLING = {1: [75.0, 76.0, 77.0], 2: [74.0, 75.1, 75.9], 3: [72.0, 73.1, 74.1]}
+HUMP = {1: [72.0, 73.1, 74.1], 2: [75.0, 76.0, 77.1], 3: [72.2, 73.0, 74.0]}
+
+
+def test_an_order_needs_every_step(tmp_path: Path) -> None:
+    falls = {"ordered": AT_T, "x": {"T": [1, 2, 3]}, "direction": "decreasing"}
+    assert judged(tmp_path, sweep(tmp_path, FALLING), falls).verdict == "holds"
+    assert judged(tmp_path, sweep(tmp_path, FALLING), falls | {"direction": "increasing"}).verdict == "fails"
+    assert judged(tmp_path, sweep(tmp_path, HUMP), falls).verdict == "fails"
+    flat = FALLING | {2: [75.0, 75.9, 77.1]}
+    assert judged(tmp_path, sweep(tmp_path, flat), falls).verdict == "undecided"
+    assert judged(tmp_path, sweep(tmp_path, {1: FALLING[1], 3: FALLING[3]}), falls).verdict == "undecided"  # T = 2
+    assert judged(
+        tmp_path, sweep(tmp_path, {1: FALLING[1], 3: FALLING[3]}), falls | {"x": {"T": "present"}}
+    ).verdict == ("holds")
+
+
+def test_the_best_of_several(tmp_path: Path) -> None:
+    best = {"best": AT_T, "x": {"T": "present"}, "expected": [{"T": 2}]}
+    assert judged(tmp_path, sweep(tmp_path, HUMP), best).verdict == "holds"
+    assert judged(tmp_path, sweep(tmp_path, FALLING), best).verdict == "fails"
+    assert judged(tmp_path, sweep(tmp_path, HUMP), best | {"expected": "interior"}).verdict == "holds"
+    assert (
+        judged(tmp_path, sweep(tmp_path, HUMP), best | {"expected": [{"T": 1}], "lowest": True}).verdict == "undecided"
+    )
+    assert judged(tmp_path, sweep(tmp_path, {2: HUMP[2]}), best).verdict == "undecided"  # nothing to compare with
+
+
+def test_rank_correlation_and_operations_over_x(tmp_path: Path) -> None:
+    falls = {"correlation": AT_T, "x": {"T": "present"}, "direction": "decreasing"}
+    assert judged(tmp_path, sweep(tmp_path, FALLING), falls).verdict == "holds"
+    assert judged(tmp_path, sweep(tmp_path, FALLING), falls | {"direction": "increasing"}).verdict == "fails"
+    over = {"x": {"T": "present"}}
+    hump = sweep(tmp_path, HUMP)
+    for term, known in ((("max",), 76.03), (("min",), 73.0), (("argmax",), 2.0), (("slope",), 0.0)):
+        one = judged(tmp_path, hump, {"compare": [{term[0]: AT_T, **over}, ">", 0]})
+        effect = one.outcomes[0].effect
+        assert effect is not None
+        assert effect.mean == pytest.approx(known, abs=0.07)
+    at = {t: selection(teacher_alpha=0.1, kd_temperature=t) for t in (1, 2, 3)}
+    for name, known in (("minus", -2.9667), ("distance", 2.9667), ("ratio", 0.9610)):
+        one = judged(tmp_path, hump, {"compare": [{name: [at[1], at[2]]}, ">", 0]})
+        effect = one.outcomes[0].effect
+        assert effect is not None
+        assert effect.mean == pytest.approx(known, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("quantifier", "better", "verdict"),
+    [("all", 3, "holds"), ("all", 2, "fails"), ("majority", 2, "holds"), ("majority", 1, "fails"), ("any", 1, "holds"),
+     ("any", 0, "fails")],
+)  # fmt: skip
+def test_quantifiers(tmp_path: Path, quantifier: str, better: int, verdict: str) -> None:
+    rows = []
+    for n, name in enumerate(("cifar10", "cifar100", "imagenet")):
+        shift = 2.0 if n < better else -2.0
+        rows += [values(f"a{n}", [70.0, 71.0, 72.0], dataset=name)]
+        rows += [values(f"b{n}", [70.1 + shift, 71.0 + shift, 72.0 + shift], dataset=name, **SMOOTH)]
+    test = {
+        "compare": [selection(dataset="$d", student_alpha=0.1), ">", selection(dataset="$d", student_alpha=0.0)],
+        "over": {"d": ["cifar10", "cifar100", "imagenet"]},
+    }
+    assert judged(tmp_path, metrics(tmp_path, *rows), test, quantifier=quantifier).verdict == verdict
+
+
+def test_the_test_split_counts_and_validation_where_there_is_none(tmp_path: Path) -> None:
+    own = {"test": ([70.0, 71.0, 72.0], [69.0, 70.1, 71.0]), "val": ([70.0, 71.0, 72.0], [75.0, 76.0, 77.1])}
+    rows = {
+        split: [values("a", hard, split=split), values("b", smooth, split=split, **SMOOTH)]
+        for split, (hard, smooth) in own.items()
+    }
+    assert judged(tmp_path, metrics(tmp_path, *rows["test"], *rows["val"]), HIGHER).verdict == "fails"
+    assert judged(tmp_path, metrics(tmp_path, *rows["val"]), HIGHER).verdict == "holds"
+
+
+def test_the_checkpoint_of_best_validation_has_a_verdict_of_its_own(tmp_path: Path) -> None:
+    last = [values("a", [70.0, 71.0, 72.0]), values("b", [69.0, 70.1, 71.0], **SMOOTH)]
+    best = [
+        values("a", [70.0, 71.0, 72.0], checkpoint="best"),
+        values("b", [72.0, 73.1, 74.0], checkpoint="best", **SMOOTH),
+    ]
+    assert judged(tmp_path, metrics(tmp_path, *last), HIGHER).verdict_best == ""
+    one = judged(tmp_path, metrics(tmp_path, *last, *best), HIGHER)
+    assert (one.verdict, one.verdict_best) == ("fails", "holds")
+
+
+def test_what_stands_for_the_papers_names_counts_and_is_said(tmp_path: Path) -> None:
+    named = {"dataset": "glyphs", "stands_for": "dataset=cifar100"}
+    rows = metrics(
+        tmp_path, values("a", [70.0, 71.0, 72.0], **named), values("b", [75.0, 76.1, 77.0], **named, **SMOOTH)
+    )
+    one = judged(tmp_path, rows, HIGHER)
+    assert one.verdict == "holds"
+    assert table([one], "demo")["stands_for"].tolist() == ["dataset=cifar100"]
+
+
+# ------------------------------------------------------------ bad input
+
+
+def test_a_claim_that_names_a_missing_column(tmp_path: Path) -> None:
+    rows = metrics(tmp_path, values("a", [70.0]))
+    with pytest.raises(
+        SpecError, match="X01 names a column colour, which metrics do not have; there are artifact, dataset"
+    ):
+        judged(tmp_path, rows, {"compare": [selection(colour="red"), ">", 0]})
+
+
+def test_a_claim_that_selects_several_runs(tmp_path: Path) -> None:
+    rows = metrics(tmp_path, values("a", [70.0]), values("b", [71.0], **SMOOTH))
+    with pytest.raises(SpecError, match=r"X01 selects a, b by table2 .*; name more columns"):
+        judged(tmp_path, rows, {"compare": [selection(), ">", 0]})
+
+
+@pytest.mark.parametrize(
+    ("test", "message"),
+    [
+        ({"compare": [HARD, ">", 0], "colour": 1}, "compare has no key colour"),
+        ({"compares": [HARD, ">", 0]}, "a test is one of compare, within"),
+        ({"compare": [HARD, ">", 0], "over": "nowhere"}, "there are no bindings nowhere"),
+        ({"compare": [HARD, ">", 0], "quantifier": "some"}, "quantifier is one of all, majority, any"),
+    ],
+)
+def test_unknown_words_in_a_claim(tmp_path: Path, test: object, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        read_claims(claim(tmp_path, test))
+
+
+def test_metrics_of_another_scale(tmp_path: Path) -> None:
+    rows = metrics(tmp_path, values("a", [70.0], scale="paper"))
+    with pytest.raises(DataError, match=r"metrics.csv holds rows of scale paper, not of demo; delete it"):
+        judged(tmp_path, rows, HIGHER)
+
+
+def test_rows_that_are_there_twice(tmp_path: Path) -> None:
+    rows = metrics(tmp_path, values("a", [70.0]), values("a", [71.0]))
+    with pytest.raises(DataError, match=r"metrics.csv has top1 of a seed 0 twice in muller2019.table2; delete it"):
+        judged(tmp_path, rows, HIGHER)
+
+
+@pytest.mark.parametrize("cut", [1, 5, 12, 40])
+def test_a_half_written_metrics_file(
+    tmp_path: Path, cut: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = Layout(tmp_path / "results" / "demo")
+    rows = values("a", [70.0, 71.0], stands_for="dataset=cifar100")
+    write_rows(layout.joined_metrics, rows)
+    layout.joined_metrics.write_text(layout.joined_metrics.read_text()[:-cut])
+    layout.claims.write_text("good\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["claims", "--scale", "demo"]) == 1
+    said = capsys.readouterr().err
+    assert "metrics.csv" in said
+    assert "delete" in said
+    assert said.count("\n") == 1
+    assert layout.claims.read_text() == "good\n"
+
+
+def test_no_metrics_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["claims", "--scale", "paper"]) == 1
+    assert "results/paper/metrics.csv does not exist; make it with snakemake first" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------ the claims of the papers
+
+
+def test_there_are_92_claims_each_of_artifacts_that_exist() -> None:
+    claims = all_claims()
+    assert Counter(c.paper for c in claims) == {
+        "muller2019": 29,
+        "chandrasegaran2022": 29,
+        "yuan2020": 13,
+        "zhang2020": 21,
+    }
+    known = {row["id"] for row in artifacts()} | {"zhang2020.fig3_variants"}
+    assert not [name for c in claims for name in c.artifacts if name not in known]
+
+
+def test_the_printed_numbers_are_judged_by_the_same_tests(tmp_path: Path) -> None:
+    rows = table(judge(metrics(tmp_path), "demo", "metrics.csv"), "demo")
+    assert rows["in_print"].value_counts().to_dict() == {"not checkable": 49, "holds": 36, "partly": 7}
+    partly = rows[rows["in_print"] == "partly"]["id"].tolist()
+    assert partly == ["C05", "C06", "C07", "C09", "C11", "Y06", "Y07"]
+
+
+def test_without_runs_only_formulas_are_decided(tmp_path: Path) -> None:
+    rows = table(judge(metrics(tmp_path), "demo", "metrics.csv"), "demo")
+    decided = rows[rows["verdict"] != "undecided"]
+    assert decided[["id", "verdict", "n"]].values.tolist() == [
+        [name, "holds", 0] for name in ("M29", "Y09", "Z20", "Z21")
+    ]
+    assert (rows[rows["verdict"] == "undecided"]["missing"] != "").all()
+
+
+@pytest.mark.parametrize("name", IDENTITIES)
+def test_identities_hold(name: str) -> None:
+    left, right = IDENTITIES[name]()
+    np.testing.assert_allclose(left, right, atol=1e-8)
+
+
+def test_the_command_writes_92_rows_and_prints_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = Layout(tmp_path / "results" / "demo")
+    write_rows(layout.joined_metrics, values("a", [70.0, 71.0, 72.0]) + values("b", [75.0, 76.1, 77.0], **SMOOTH))
+    monkeypatch.chdir(tmp_path)
+    assert main(["claims", "--scale", "demo"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("scale demo: 87 undecided, 5 holds; in print 49 not checkable, 36 holds, 7 partly")
+    assert "M01  holds      +5.03 (4.89 to 5.18) points, n = 3" in text
+    written = pd.read_csv(layout.claims)
+    assert len(written) == 92
+    assert main(["claims", "--scale", "demo", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [c["id"] for c in listed] == written["id"].tolist()
+    assert listed[0]["bindings"][0]["effect"]["n"] == FEWEST
+    assert judge_scale(layout, "demo")[0].verdict == "holds"
+    assert list(pd.read_csv(layout.joined_metrics).columns) == list(COLUMNS)
+
+
+def test_a_file_that_holds_no_claims(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("- 1\n")
+    with pytest.raises(SpecError, match="holds no claims"):
+        read_claims(tmp_path / "c.yaml")
+    with pytest.raises(SoftlabelsError):
+        read_claims(tmp_path / "none.yaml")
