@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from softlabels.files import read_json, write_json
 from softlabels.grid.costs import training_steps
 from softlabels.grid.identity import CacheNeed, dataset_id, needed_cache, probe_id, run_id
 from softlabels.grid.probes import AnyProbe, Tokens, Translations
-from softlabels.grid.spec import Distill, TranslationSpec
+from softlabels.grid.spec import Distill, TranslationSpec, to_dict
 from softlabels.grid.translation import CorpusSpec
 from softlabels.lease import Lease
 from softlabels.staging import staged
@@ -97,6 +97,9 @@ def train(
     )
     said: dict[str, torch.Tensor] = {}
     for checkpoint, state in kept.items():
+        if checkpoint == "best" and trained.best_step == trained.steps:  # the same weights
+            said |= {f"{name.removesuffix('/last')}/best": t for name, t in said.items() if name.endswith("/last")}
+            continue
         trained.network.load_state_dict(state, strict=False)
         said |= predictions(trained.network, corpus, checkpoint)
     tensors.save(folder / "features.safetensors", said)
@@ -185,6 +188,19 @@ def check_cache(worker: Worker, need: CacheNeed, seed: int, origin: dict[str, An
     return CachedTeacher(worker.layout.cache(need.id, seed), corpus, origin).check(translator, corpus, count)
 
 
+def _translated_already(
+    worker: Worker, spec: TranslationSpec, seed: int, probe: Translations, weights_sha256: str, path: Path
+) -> dict[str, Any] | None:
+    """The same translations under the other checkpoint, where the last weights are the best ones and it is there."""
+    record = read_json(worker.layout.store(run_id(spec), seed) / "run.json")
+    other = replace(probe, checkpoint="last" if probe.checkpoint == "best" else "best")
+    there = path.with_name(f"{probe_id(other)}.json")
+    if record["best_step"] != record["steps"] or not there.is_file():
+        return None
+    content = read_json(there)
+    return content | {"probe": to_dict(probe)} if content["weights"] == weights_sha256 else None
+
+
 def ask(worker: Worker, spec: TranslationSpec, seed: int, probe: AnyProbe, path: Path) -> None:
     """Write the answer to a probe.
 
@@ -202,7 +218,8 @@ def ask(worker: Worker, spec: TranslationSpec, seed: int, probe: AnyProbe, path:
             if worker.asked_to_stop():
                 raise Stopped(f"stopped while translating with {run_id(spec)}; run the same command again", False)
 
-        write_json(path, {"run": run_id(spec), **translate(translator, corpus, probe, between)})
+        content = _translated_already(worker, spec, seed, probe, translator.weights_sha256, path)
+        write_json(path, content or {"run": run_id(spec), **translate(translator, corpus, probe, between)})
         return
     assert isinstance(probe, Tokens)
     meta = {"run": run_id(spec), "seed": seed, "probe": probe_id(probe), "weights": {"last": translator.weights_sha256}}

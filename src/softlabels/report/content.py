@@ -1,0 +1,208 @@
+"""What the report shows of one scale, read from finished files: verdicts, artifacts, runs, discrepancies."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from softlabels.errors import SoftlabelsError
+from softlabels.files import read_json
+from softlabels.grid.plan import Artifact, Plan
+from softlabels.layout import Layout
+from softlabels.metrics.rows import COLUMNS, read_rows
+from softlabels.papers import register
+from softlabels.papers.verdicts import Judged, counts, judge, said, table
+
+TITLES: Mapping[str, str] = {
+    "muller2019": "Müller, Kornblith & Hinton 2019",
+    "chandrasegaran2022": "Chandrasegaran et al. 2022",
+    "yuan2020": "Yuan et al. 2020",
+    "zhang2020": "Zhang & Sabuncu 2020",
+    "ablations": "Our own ablations",
+}
+SHOWN_ROWS = 40
+"""Of a table; all are in its download."""
+KINDS = {".csv": "text/csv", ".md": "text/markdown", ".json": "application/json", ".pdf": "application/pdf"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim as the page shows it."""
+
+    row: Mapping[str, Any]
+    said: str
+    source: str
+    note: str
+    against: Sequence[str]
+    bindings: Sequence[Mapping[str, str]]
+    bar: Mapping[str, float] | None
+    """Where zero, the interval and the effect lie, in per cent of the width; None without an interval."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure or table; what is not made yet has neither picture nor table."""
+
+    artifact: Artifact
+    picture: str = ""
+    table: str = ""
+    rows: int = 0
+    face: Sequence[str] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    downloads: Sequence[tuple[str, str]] = ()
+    claims: Sequence[str] = ()
+
+    @property
+    def made(self) -> bool:
+        """Whether it is there."""
+        return bool(self.picture or self.table)
+
+
+@dataclass(frozen=True)
+class Paper:
+    """One paper, or our own ablations or a user's grid, with its verdicts and artifacts."""
+
+    id: str
+    title: str
+    counts: str
+    in_print: str
+    verdicts: Sequence[Verdict]
+    artifacts: Sequence[Shown]
+
+
+@dataclass(frozen=True)
+class Content:
+    """Everything on the page."""
+
+    scale: str
+    counts: str
+    papers: Sequence[Paper]
+    runs: Mapping[str, Mapping[str, Sequence[Any]]]
+    """Run id → its seeds and the artifacts that show it."""
+    discrepancies: Sequence[register.Told]
+
+
+def collect(plan: Plan, layout: Layout) -> Content:
+    """What there is of a plan's artifacts; metrics are those of the artifacts that have been measured.
+
+    Raises:
+        SoftlabelsError: a file is damaged; DataError: it is of another scale.
+    """
+    metrics = _metrics(plan, layout)
+    judged = judge(metrics, plan.scale, str(layout.root / "metrics"))
+    rows = table(judged, plan.scale)
+    verdicts = [_verdict(one, row) for one, row in zip(judged, rows.to_dict("records"), strict=True)]
+    names = list(dict.fromkeys([*(a.paper for a in plan.artifacts.values()), *rows["paper"]]))
+    order = [name for name in TITLES if name in names] + [name for name in names if name not in TITLES]
+    papers = []
+    for name in order:
+        own = [v for v in verdicts if v.row["paper"] == name]
+        listed = rows[rows["paper"] == name]
+        artifacts = [_shown(a, layout, own) for a in plan.artifacts.values() if a.paper == name]
+        papers.append(
+            Paper(name, TITLES.get(name, name), counts(listed["verdict"]), counts(listed["in_print"]), own, artifacts)
+        )
+    runs: dict[str, dict[str, list[Any]]] = {}
+    for shown in (s for p in papers for s in p.artifacts):
+        for run, seeds in shown.provenance.get("runs", {}).items():
+            entry = runs.setdefault(run, {"seeds": [], "artifacts": []})
+            entry["seeds"] = sorted({*entry["seeds"], *seeds})
+            entry["artifacts"].append(shown.artifact.id)
+    told = register.told(metrics, plan.artifacts)
+    return Content(plan.scale, counts(rows["verdict"]), papers, dict(sorted(runs.items())), told)
+
+
+def _metrics(plan: Plan, layout: Layout) -> pd.DataFrame:
+    """The rows of every artifact that has been measured: joined, so that a part of a grid can be shown."""
+    paths = [layout.metrics(a.paper, a.name) for a in plan.artifacts.values()]
+    frames = [read_rows(path) for path in paths if path.is_file()]
+    if not frames:
+        raise SoftlabelsError(f"nothing of {layout.root} has been measured yet; run snakemake first")
+    return pd.concat(frames, ignore_index=True)[list(COLUMNS)]
+
+
+def _verdict(one: Judged, row: Mapping[Any, Any]) -> Verdict:
+    bindings = [
+        {
+            "what": ", ".join(f"{value}" for value in outcome.binding.values()) or "–",
+            "verdict": outcome.verdict,
+            "effect": _effect(outcome.effect, outcome.unit) if outcome.effect else f"missing: {outcome.missing}",
+        }
+        for outcome in one.outcomes
+    ]
+    claim = one.claim
+    series = pd.Series({str(k): v for k, v in row.items()})
+    return Verdict(
+        {str(k): v for k, v in row.items()},
+        said(series),
+        claim.source,
+        claim.note,
+        claim.against,
+        bindings,
+        _bar(series),
+    )
+
+
+def _effect(effect: Any, unit: str) -> str:
+    low, high = effect.low, effect.high
+    finite = abs(low) < float("inf") and abs(high) < float("inf")
+    return said(
+        pd.Series(
+            {
+                "effect": effect.mean, "low": low if finite else float("nan"), "high": high, "unit": unit, "n": effect.n,
+                "missing": "",
+            }
+        )
+    )  # fmt: skip
+
+
+def _bar(row: Any) -> dict[str, float] | None:
+    """The interval on an axis that is as wide on both sides of zero."""
+    if row["low"] != row["low"] or not row["n"]:
+        return None
+    reach = 1.1 * max(abs(row["low"]), abs(row["high"])) or 1.0
+    at = {name: 50 + 50 * row[name] / reach for name in ("low", "high", "effect")}
+    return {**at, "width": at["high"] - at["low"]}
+
+
+def _shown(artifact: Artifact, layout: Layout, verdicts: Sequence[Verdict]) -> Shown:
+    def output(suffix: str) -> Path:
+        return layout.output(artifact.kind, artifact.paper, artifact.name, suffix)
+
+    claims = [v.row["id"] for v in verdicts if artifact.id in v.row["artifacts"].split(";")]
+    if not output(".csv").is_file() or not output(".provenance.json").is_file():
+        return Shown(artifact, claims=claims)
+    provenance = read_json(output(".provenance.json"))
+    suffixes = (
+        (".csv", ".pdf", ".provenance.json") if artifact.kind == "figure" else (".csv", ".md", ".provenance.json")
+    )
+    downloads = [(output(s).name, _embedded(output(s))) for s in suffixes if output(s).is_file()]
+    numbers = pd.read_csv(output(".csv")) if output(".csv").stat().st_size > 1 else pd.DataFrame()
+    picture = _embedded(output(".png")) if artifact.kind == "figure" and output(".png").is_file() else ""
+    drawn = "" if picture else _html(numbers)
+    return Shown(artifact, picture, drawn, len(numbers), provenance["face"], provenance, downloads, claims)
+
+
+def _html(frame: pd.DataFrame) -> str:
+    return frame.head(SHOWN_ROWS).to_html(
+        index=False, border=0, na_rep="", float_format=lambda x: f"{x:.4g}", justify="left", escape=True
+    )
+
+
+def _embedded(path: Path) -> str:
+    """A file as a link that carries it, so that the page is one file and needs no network."""
+    kind = {".png": "image/png", **KINDS}[path.suffix]
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def contradictions(content: Content) -> Iterator[tuple[Verdict, Verdict]]:
+    """Claims of two papers that do not go together, each pair once."""
+    every = {v.row["id"]: v for paper in content.papers for v in paper.verdicts}
+    for one in every.values():
+        for other in one.against:
+            yield one, every[other]
