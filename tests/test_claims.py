@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,9 +15,10 @@ import yaml
 
 from softlabels.cli import main
 from softlabels.errors import DataError, SoftlabelsError, SpecError
+from softlabels.grid.expand import load_plan
 from softlabels.layout import Layout
-from softlabels.metrics.rows import COLUMNS, read_rows, write_rows
-from softlabels.papers.claims import all_claims, read_claims
+from softlabels.metrics.rows import COLUMNS, key_columns, published_key, read_rows, write_rows
+from softlabels.papers.claims import Claim, all_claims, bound, products, read_claims
 from softlabels.papers.coverage import artifacts
 from softlabels.papers.effects import FEWEST
 from softlabels.papers.identities import IDENTITIES
@@ -377,3 +380,68 @@ def test_a_file_that_holds_no_claims(tmp_path: Path) -> None:
         read_claims(tmp_path / "c.yaml")
     with pytest.raises(SoftlabelsError):
         read_claims(tmp_path / "none.yaml")
+
+
+# ------------------------------------------------------------ claims and the plan
+
+
+def selections(part: object) -> list[dict[str, Any]]:
+    if isinstance(part, dict):
+        if "metric" in part:
+            return [part]
+        return [found for key, value in part.items() if key != "printed" for found in selections(value)]
+    return [found for value in part for found in selections(value)] if isinstance(part, list) else []
+
+
+def bindings(test: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Of `over` and of `x`, as far as they are listed."""
+    found: list[dict[str, Any]] = [{}]
+    for name in ("over", "x"):
+        listed = test.get(name, [{}])
+        if isinstance(listed, Mapping):
+            listed = {key: values for key, values in listed.items() if isinstance(values, list)}
+        found = [{**one, **more} for one in found for more in products(listed)]
+    return found
+
+
+@pytest.fixture(scope="module")
+def planned() -> dict[str, list[tuple[str, dict[str, str]]]]:
+    """Artifact → its drawing and the papers' keys of its runs, at the scale of the papers, variants too."""
+    plan = load_plan({"scale": "paper", "variants": True}, Path(__file__).parents[1])
+    return {
+        name: [(a.draw, published_key(key_columns(a, member, "", "paper"))) for member in a.members]
+        for name, a in plan.artifacts.items()
+    }
+
+
+@pytest.mark.parametrize("one", all_claims(), ids=lambda c: c.id)
+def test_every_number_that_a_claim_selects_is_planned_at_the_scale_of_the_papers(
+    one: Claim, planned: dict[str, list[tuple[str, dict[str, str]]]]
+) -> None:
+    # Not of networks: a temperature of a figure, a method that is no training, a class.
+    free = {"split", "metric", "target_class", "artifact", "in_print"}
+    by_drawing = {"entropy", "class_probabilities", "softened_teacher"}
+    for test in one.tests:
+        for binding in bindings(test):
+            for selection in selections(dict(test)):
+                wanted = {name: bound(value, binding) for name, value in selection.items()}
+                members = planned.get(f"{one.paper}.{wanted['artifact']}", [])
+                if wanted["artifact"] == "table1":  # of Müller et al.: a survey of other papers
+                    continue
+                assert members, wanted
+                compared = {
+                    name: value
+                    for name, value in wanted.items()
+                    if name not in free and "$" not in str(value) and (name, value) != ("method", "temp_scaling")
+                    and not (name == "kd_temperature" and members[0][0] in by_drawing)
+                }  # fmt: skip
+                assert any(all(_same(key[n], v) for n, v in compared.items()) for _, key in members), (
+                    wanted,
+                    members[:3],
+                )
+
+
+def _same(text: str, value: object) -> bool:
+    if isinstance(value, int | float):
+        return text != "" and float(text) == value
+    return text == str(value)

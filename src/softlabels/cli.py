@@ -206,6 +206,19 @@ def claims(arguments: Arguments) -> None:
     print(json.dumps(as_json(judged, scale), indent=1) if arguments.json else render(judged, scale))
 
 
+def report(arguments: Arguments) -> None:
+    """Write one page of what reproduces: verdicts, figures, tables, discrepancies, runs; also of a part of a grid.
+
+    Writes results/<scale>/reproduction.html, which needs no network and nothing beside it.
+    """
+    from softlabels.report.write import write_report
+
+    plan = _plan(arguments)
+    layout = _layout(plan)
+    write_report(plan, layout)
+    print(layout.report)
+
+
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", default="config.yaml", help="configuration file (default: config.yaml)")
     parser.add_argument("--scale", help="demo or paper, instead of what the configuration says")
@@ -323,6 +336,9 @@ def _parser() -> argparse.ArgumentParser:
     command = add(claims, "claims", "softlabels claims --scale demo")
     _add_config(command)
     command.add_argument("--json", action="store_true", help="machine-readable, with every binding of every claim")
+
+    command = add(report, "report", "softlabels report --scale demo")
+    _add_config(command)
     return parser
 
 

@@ -70,6 +70,11 @@ class Layout:
         """What becomes of the papers' claims."""
         return self.root / "claims.csv"
 
+    @property
+    def report(self) -> Path:
+        """Verdicts, figures and tables as one page."""
+        return self.root / "reproduction.html"
+
     def plotted(self, paper: str, name: str) -> Path:
         """The numbers a figure draws, beside its tidy rows."""
         return self.root / "metrics" / paper / f"{name}.plotted.csv"

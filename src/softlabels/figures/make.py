@@ -157,7 +157,7 @@ def _provenance(
         "face": face,
         "notes": list(artifact.notes),
         "variants": list(artifact.variants),
-        "commit": _commit(),
+        "commit": commit_of_code(),
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("softlabels", "numpy", "pandas", "matplotlib", "seaborn")},
@@ -178,7 +178,7 @@ def _behind(artifact: Artifact) -> dict[str, dict[str, list[int]]]:
     return {part: {name: sorted(seeds) for name, seeds in names.items()} for part, names in found.items()}
 
 
-def _commit() -> str | None:
+def commit_of_code() -> str | None:
     """The commit of the code, `-dirty` where tracked files differ from it; None outside a repository."""
     try:
         done = subprocess.run(

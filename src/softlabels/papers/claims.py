@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,8 @@ class Claim:
     tests: tuple[Mapping[str, Any], ...]
     quantifier: str = "all"
     """Of a test's bindings, how many must hold: `all`, `majority` or `any`."""
+    against: tuple[str, ...] = ()
+    """Claims of other papers that this one does not go together with."""
     note: str = ""
 
 
@@ -67,19 +69,22 @@ def read_claims(path: Path) -> list[Claim]:
     found = [_claim(entry, named, path) for entry in listed]
     if twice := [claim.id for n, claim in enumerate(found) if claim.id in {other.id for other in found[:n]}]:
         raise SpecError(f"{path}: {twice[0]} is there twice; give one another id")
+    if unknown := [one for claim in found for one in claim.against if one not in {other.id for other in found}]:
+        raise SpecError(f"{path}: there is no claim {unknown[0]} to stand against")
     return found
 
 
 def _claim(entry: Any, named: Mapping[str, Any], path: Path) -> Claim:
     where = f"{path}: {entry.get('id', entry) if isinstance(entry, dict) else entry}"
     try:
-        claim = Claim(**{**entry, "artifacts": tuple(entry["artifacts"]), "tests": ()})
+        lists = {name: tuple(entry.get(name, ())) for name in ("artifacts", "against")}
+        claim = Claim(**{**entry, **lists, "tests": ()})
         tests = tuple(_test(test, named, where) for test in entry["tests"])
     except (TypeError, KeyError) as error:
         raise SpecError(f"{where}: {error}; a claim has {', '.join(Claim.__dataclass_fields__)}") from None
     if claim.kind not in KINDS or claim.quantifier not in QUANTIFIERS:
         raise SpecError(f"{where}: kind is one of {', '.join(KINDS)}, quantifier one of {', '.join(QUANTIFIERS)}")
-    return Claim(**{**entry, "artifacts": claim.artifacts, "tests": tests})
+    return replace(claim, tests=tests)
 
 
 def _test(test: Any, named: Mapping[str, Any], where: str) -> Mapping[str, Any]:

@@ -113,7 +113,7 @@ class Numbers:
         for name, value in {"target_class": "", **wanted}.items():
             if name in NUMBERS:
                 rows = rows[rows[name].isna() if value == "" else np.isclose(rows[name].astype(float), float(value))]
-            elif name not in ("split", "artifact", "metric"):
+            elif name not in ("split", "artifact", "metric") and (name, value) != ("target_class", "any"):
                 rows = rows[rows[name] == str(value)]
         return rows if self.checkpoint is None else rows[rows["checkpoint"] == self.checkpoint]
 

@@ -30,6 +30,8 @@ class Entry:
     field: str
     variant: str
     """As the register words it."""
+    results: str
+    """A page of `docs/results` that says more; "" where there is none."""
     variants: tuple[str, ...]
 
 
@@ -44,7 +46,13 @@ class Told:
 def entries() -> list[Entry]:
     """All entries, by paper."""
     with resources.files("softlabels.papers").joinpath("register.csv").open(encoding="utf-8") as handle:
-        return [Entry(**{**row, "variants": tuple(row["variants"].split())}) for row in csv.DictReader(handle)]
+        return [
+            Entry(
+                row["id"], row["paper"], row["what"], row["default"], row["field"], row["variant"], row["results"],
+                tuple(row["variants"].split()),
+            )
+            for row in csv.DictReader(handle)
+        ]  # fmt: skip
 
 
 def told(metrics: pd.DataFrame, artifacts: Mapping[str, Artifact]) -> list[Told]:

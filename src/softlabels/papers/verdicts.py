@@ -137,7 +137,8 @@ def render(judged: Sequence[Judged], scale: str) -> str:
     lines = [f"scale {scale}: {counts(rows['verdict'])}; in print {counts(rows['in_print'])}"]
     for paper, own in rows.groupby("paper", sort=False):
         lines += ["", f"{paper}: {counts(own['verdict'])}"]
-        lines += [f"  {r.id}  {r.verdict:<9}  {said(r):<42}  {r.statement}" for r in own.itertuples()]
+        for one in (judged[n] for n in own.index):
+            lines += [f"  {one.claim.id}  {one.verdict:<9}  {said(one.deciding()):<42}  {one.claim.statement}"]
     return "\n".join(lines)
 
 
@@ -146,14 +147,15 @@ def counts(verdicts: pd.Series[str]) -> str:
     return ", ".join(f"{n} {name}" for name, n in verdicts.value_counts().items())
 
 
-def said(row: Any) -> str:
-    """The effect of a row of `table` with its interval, or why there is none."""
-    if row.effect != row.effect:
-        return "runs missing" if row.missing else ""
-    if row.n == 0:
+def said(outcome: Outcome | None) -> str:
+    """The effect of an outcome with its interval, or why there is none."""
+    if outcome is None or outcome.effect is None:
+        return "runs missing"
+    effect = outcome.effect
+    if effect.n == 0:
         return "closed form"
-    within = f" ({row.low:.3g} to {row.high:.3g})" if row.low == row.low else ""
-    return f"{row.effect:+.3g}{within} {row.unit}, n = {row.n}".replace("-", "−")
+    within = f" ({effect.low:.3g} to {effect.high:.3g})" if math.isfinite(effect.low) else ""
+    return f"{effect.mean:+.3g}{within} {outcome.unit}, n = {effect.n}".replace("-", "−").replace(" ,", ",")
 
 
 def as_json(judged: Sequence[Judged], scale: str) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from softlabels.grid.plan import Artifact, Plan
 from softlabels.layout import Layout
 from softlabels.metrics.rows import COLUMNS, read_rows
 from softlabels.papers import register
+from softlabels.papers.effects import Effect
 from softlabels.papers.verdicts import Judged, counts, judge, said, table
 
 TITLES: Mapping[str, str] = {
@@ -129,45 +131,31 @@ def _metrics(plan: Plan, layout: Layout) -> pd.DataFrame:
 def _verdict(one: Judged, row: Mapping[Any, Any]) -> Verdict:
     bindings = [
         {
-            "what": ", ".join(f"{value}" for value in outcome.binding.values()) or "–",
+            "what": ", ".join(map(str, outcome.binding.values())) or "–",
             "verdict": outcome.verdict,
-            "effect": _effect(outcome.effect, outcome.unit) if outcome.effect else f"missing: {outcome.missing}",
+            "effect": f"missing: {outcome.missing}" if outcome.missing else said(outcome),
         }
         for outcome in one.outcomes
     ]
-    claim = one.claim
-    series = pd.Series({str(k): v for k, v in row.items()})
+    decides = one.deciding()
     return Verdict(
         {str(k): v for k, v in row.items()},
-        said(series),
-        claim.source,
-        claim.note,
-        claim.against,
+        said(decides),
+        one.claim.source,
+        one.claim.note,
+        one.claim.against,
         bindings,
-        _bar(series),
+        _bar(decides.effect) if decides else None,
     )
 
 
-def _effect(effect: Any, unit: str) -> str:
-    low, high = effect.low, effect.high
-    finite = abs(low) < float("inf") and abs(high) < float("inf")
-    return said(
-        pd.Series(
-            {
-                "effect": effect.mean, "low": low if finite else float("nan"), "high": high, "unit": unit, "n": effect.n,
-                "missing": "",
-            }
-        )
-    )  # fmt: skip
-
-
-def _bar(row: Any) -> dict[str, float] | None:
+def _bar(effect: Effect | None) -> dict[str, float] | None:
     """The interval on an axis that is as wide on both sides of zero."""
-    if row["low"] != row["low"] or not row["n"]:
+    if effect is None or not effect.n or not math.isfinite(effect.low):
         return None
-    reach = 1.1 * max(abs(row["low"]), abs(row["high"])) or 1.0
-    at = {name: 50 + 50 * row[name] / reach for name in ("low", "high", "effect")}
-    return {**at, "width": at["high"] - at["low"]}
+    reach = 1.1 * max(abs(effect.low), abs(effect.high)) or 1.0
+    low, high, mean = (50 + 50 * value / reach for value in (effect.low, effect.high, effect.mean))
+    return {"low": low, "width": high - low, "effect": mean}
 
 
 def _shown(artifact: Artifact, layout: Layout, verdicts: Sequence[Verdict]) -> Shown:
