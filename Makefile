@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY := PASSIVE
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-full test test-slurm bench check clean
+.PHONY: help setup demo demo-full test test-browser test-slurm bench check clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -34,12 +34,12 @@ $(VENV)/.installed-test $(VENV)/.installed-slurm: $(VENV)/.installed-%: $(VENV)/
 demo: $(VENV)/.installed ## train, measure and draw everything on embedded data; ends with a report
 	snakemake --cores $(CORES) --quiet rules --config scale=demo
 	snakemake --cores 1 --quiet all --report results/demo/report.html --config scale=demo
-	@echo "softlabels: the report is results/demo/report.html"
+	@echo "softlabels: what reproduces: results/demo/reproduction.html; how it was run: results/demo/report.html"
 
 demo-full: $(VENV)/.installed ## the demo with every value on every axis, which takes longer; also in results/demo
 	snakemake --cores $(CORES) --quiet rules --config scale=demo thin=false
 	snakemake --cores 1 --quiet all --report results/demo/report.html --config scale=demo thin=false
-	@echo "softlabels: the report is results/demo/report.html"
+	@echo "softlabels: what reproduces: results/demo/reproduction.html; how it was run: results/demo/report.html"
 
 check: $(VENV)/.installed-test ## ruff, mypy, snakefmt and snakemake --lint, without the tests
 	ruff check .
@@ -50,6 +50,9 @@ check: $(VENV)/.installed-test ## ruff, mypy, snakefmt and snakemake --lint, wit
 
 test: check ## all checks and tests
 	python -m pytest -n $(CORES)
+
+test-browser: $(VENV)/.installed-test ## tests of the report in Chromium; needs it, or root and apt, else says so and skips
+	@sh tests/workflow/chromium.sh && python -m pytest tests/workflow/test_report.py || test $$? -eq 77
 
 test-slurm: ## tests on a real, private SLURM; needs root and SLURM or apt, else says so and skips
 	@sh tests/slurm/packages.sh \

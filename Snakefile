@@ -22,6 +22,7 @@ include: "rules/logits.smk"
 include: "rules/translation.smk"
 include: "rules/metrics.smk"
 include: "rules/figures.smk"
+include: "rules/report.smk"
 
 
 report: "workflow/report/workflow.rst"
@@ -30,5 +31,5 @@ report: "workflow/report/workflow.rst"
 rule all:
     default_target: True
     input:
-        LAYOUT.claims,
+        LAYOUT.report,
         [artifact_outputs(artifact) + trained_files(artifact) for artifact in ARTIFACTS.values()],

@@ -16,6 +16,7 @@ CLAIMS = digest(
         for name in ("claims.yaml", "claims.py", "effects.py", "numbers.py", "verdicts.py")
     ]
 )
+REPORT = digest([sha256(path) for path in sorted((PACKAGE / "report").glob("*.*"))])
 PUBLISHED = [sha256(path) for path in sorted((PACKAGE / "papers").glob("*.csv"))]
 ID = "[A-Za-z0-9_]+"  # papers and artifact names
 STAGE = " --stage {resources.stage:q}" if PLAN.jobs.stage else ""

@@ -194,6 +194,10 @@ def metrics(arguments: Arguments) -> None:
     merge_metrics(arguments.tables, arguments.out)
 
 
+def _scale(arguments: Arguments) -> str:
+    return arguments.scale or str(_config(arguments).get("scale", "demo"))
+
+
 def claims(arguments: Arguments) -> None:
     """Judge the papers' claims on metrics.csv: each holds, fails or is undecided, with effect and interval.
 
@@ -201,7 +205,7 @@ def claims(arguments: Arguments) -> None:
     """
     from softlabels.papers.verdicts import as_json, judge_scale, render
 
-    scale = arguments.scale or str(_config(arguments).get("scale", "demo"))
+    scale = _scale(arguments)
     judged = judge_scale(Layout(Path("results") / scale), scale)
     print(json.dumps(as_json(judged, scale), indent=1) if arguments.json else render(judged, scale))
 
@@ -213,9 +217,9 @@ def report(arguments: Arguments) -> None:
     """
     from softlabels.report.write import write_report
 
-    plan = _plan(arguments)
-    layout = _layout(plan)
-    write_report(plan, layout)
+    scale = _scale(arguments)
+    layout = Layout(Path("results") / scale)
+    write_report(layout, scale, arguments.artifacts)
     print(layout.report)
 
 
@@ -339,6 +343,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = add(report, "report", "softlabels report --scale demo")
     _add_config(command)
+    command.add_argument("artifacts", nargs="*", help="ids, as muller2019.fig5 (default: all that were ever planned)")
     return parser
 
 

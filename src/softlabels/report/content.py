@@ -13,7 +13,7 @@ import pandas as pd
 
 from softlabels.errors import SoftlabelsError
 from softlabels.files import read_json
-from softlabels.grid.plan import Artifact, Plan
+from softlabels.grid.plan import Artifact
 from softlabels.layout import Layout
 from softlabels.metrics.rows import COLUMNS, read_rows
 from softlabels.papers import register
@@ -89,23 +89,23 @@ class Content:
     discrepancies: Sequence[register.Told]
 
 
-def collect(plan: Plan, layout: Layout) -> Content:
-    """What there is of a plan's artifacts; metrics are those of the artifacts that have been measured.
+def collect(planned: Sequence[Artifact], layout: Layout, scale: str) -> Content:
+    """What there is of artifacts; metrics are those of the artifacts that have been measured.
 
     Raises:
         SoftlabelsError: a file is damaged; DataError: it is of another scale.
     """
-    metrics = _metrics(plan, layout)
-    judged = judge(metrics, plan.scale, str(layout.root / "metrics"))
-    rows = table(judged, plan.scale)
+    metrics = _metrics(planned, layout)
+    judged = judge(metrics, scale, str(layout.root / "metrics"))
+    rows = table(judged, scale)
     verdicts = [_verdict(one, row) for one, row in zip(judged, rows.to_dict("records"), strict=True)]
-    names = list(dict.fromkeys([*(a.paper for a in plan.artifacts.values()), *rows["paper"]]))
+    names = list(dict.fromkeys([*(a.paper for a in planned), *rows["paper"]]))
     order = [name for name in TITLES if name in names] + [name for name in names if name not in TITLES]
     papers = []
     for name in order:
         own = [v for v in verdicts if v.row["paper"] == name]
         listed = rows[rows["paper"] == name]
-        artifacts = [_shown(a, layout, own) for a in plan.artifacts.values() if a.paper == name]
+        artifacts = [_shown(a, layout, own) for a in planned if a.paper == name]
         papers.append(
             Paper(name, TITLES.get(name, name), counts(listed["verdict"]), counts(listed["in_print"]), own, artifacts)
         )
@@ -115,13 +115,13 @@ def collect(plan: Plan, layout: Layout) -> Content:
             entry = runs.setdefault(run, {"seeds": [], "artifacts": []})
             entry["seeds"] = sorted({*entry["seeds"], *seeds})
             entry["artifacts"].append(shown.artifact.id)
-    told = register.told(metrics, plan.artifacts)
-    return Content(plan.scale, counts(rows["verdict"]), papers, dict(sorted(runs.items())), told)
+    told = register.told(metrics, {a.id: a for a in planned})
+    return Content(scale, counts(rows["verdict"]), papers, dict(sorted(runs.items())), told)
 
 
-def _metrics(plan: Plan, layout: Layout) -> pd.DataFrame:
+def _metrics(planned: Sequence[Artifact], layout: Layout) -> pd.DataFrame:
     """The rows of every artifact that has been measured: joined, so that a part of a grid can be shown."""
-    paths = [layout.metrics(a.paper, a.name) for a in plan.artifacts.values()]
+    paths = [layout.metrics(a.paper, a.name) for a in planned]
     frames = [read_rows(path) for path in paths if path.is_file()]
     if not frames:
         raise SoftlabelsError(f"nothing of {layout.root} has been measured yet; run snakemake first")

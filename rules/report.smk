@@ -1,0 +1,23 @@
+# The answer on one page: verdicts, figures, tables, discrepancies and runs.
+localrules:
+    write_report,
+
+
+rule write_report:
+    input:
+        LAYOUT.claims,
+        [artifact_outputs(artifact) for artifact in ARTIFACTS.values()],
+    output:
+        LAYOUT.report,
+    log:
+        f"{LOGS}/report.log",
+    benchmark:
+        f"{LAYOUT.root}/benchmarks/report.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    params:
+        scale=PLAN.scale,
+        artifacts=list(ARTIFACTS),
+        digest=REPORT,
+    shell:
+        "softlabels report --scale {params.scale} {params.artifacts} > {log} 2>&1"
