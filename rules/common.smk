@@ -2,6 +2,7 @@
 import shlex
 
 from softlabels.controller import after_living_jobs
+from softlabels.figures.declared.own import own_files
 from softlabels.figures.declared.sets import files_of
 from softlabels.grid.identity import dataset_id, probe_id, run_id
 from softlabels.grid.plan import chain as with_teachers  # `chain` would hide one of Snakemake's own names
@@ -97,7 +98,7 @@ def artifact_digest(wildcards):
     versions = [code_version("metrics"), code_version("figures")]
     indexed = [f"{artifact.paper}.{name}" for name in artifact.options.get("artifacts", ())]
     specs = [artifact_dict(ARTIFACTS[name]) for name in (artifact.id, *indexed) if name in ARTIFACTS]
-    return digest([*specs, *versions, *PUBLISHED, *map(sha256, files_of(artifact))])
+    return digest([*specs, *versions, *PUBLISHED, *map(sha256, files_of(artifact) + own_files(artifact))])
 
 
 def drawn_from(wildcards):

@@ -14,8 +14,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from softlabels.grid.label_targets import AverageDistill, BetaSmoothing, EntropyBonus, Hard, Smooth, VirtualTeacher
+from softlabels.grid.label_targets import (
+    AverageDistill,
+    BetaSmoothing,
+    EntropyBonus,
+    Hard,
+    OwnLoss,
+    Smooth,
+    VirtualTeacher,
+)
 from softlabels.grid.spec import Distill, LogitMatch, Targets
+from softlabels.imported import function
 
 Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
@@ -114,6 +123,10 @@ def squared_logit_error(student: Tensor, teacher: Tensor, reduction: Literal["me
 
 def make_loss(targets: Targets, num_classes: int) -> Loss:
     """The loss of a run: of logits, labels, and what is told by the teacher or the moving average (logits), or None."""
+
+    if isinstance(targets, OwnLoss):
+        own = function(targets.loss, "targets.loss", "gives the mean loss of logits and labels")
+        return lambda logits, labels, told: own(logits.float(), labels, targets.weight)
 
     def hard_term(logits: Tensor, labels: Tensor, alpha: float, over: Literal["all", "others"]) -> Tensor:
         if alpha == 0:

@@ -18,8 +18,10 @@ from typing import Any
 
 import pandas as pd
 
+from softlabels import imported
 from softlabels.errors import SoftlabelsError
 from softlabels.figures.declared import check
+from softlabels.figures.declared.own import is_own, module_of
 from softlabels.figures.source import Source
 from softlabels.files import atomic, read_json, sha256, write_json
 from softlabels.grid.identity import initial_id, run_id, teacher_id
@@ -111,6 +113,8 @@ def _cell(value: Any) -> str:
 
 def _module(artifact: Artifact) -> ModuleType:
     check(artifact)
+    if is_own(artifact.draw):
+        return imported.module(module_of(artifact.draw), f"artifact {artifact.id}: draw", artifact.draw)
     return importlib.import_module(f"softlabels.figures.{artifact.draw}")
 
 

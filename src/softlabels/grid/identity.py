@@ -19,7 +19,15 @@ from softlabels.errors import SpecError
 from softlabels.files import canonical_json, read_json, write_json
 from softlabels.grid import corpora, datasets, transformers
 from softlabels.grid.initial import TorchvisionWeights, UserWeights, torchvision_file
-from softlabels.grid.label_targets import AverageDistill, BetaSmoothing, EntropyBonus, Hard, Smooth, VirtualTeacher
+from softlabels.grid.label_targets import (
+    AverageDistill,
+    BetaSmoothing,
+    EntropyBonus,
+    Hard,
+    OwnLoss,
+    Smooth,
+    VirtualTeacher,
+)
 from softlabels.grid.parse import run_from
 from softlabels.grid.plan import Plan
 from softlabels.grid.probes import AnyProbe, Translations
@@ -139,6 +147,8 @@ def _targets_slug(targets: Any) -> str:
             return f"ema-T{_short(T)}-b{_short(beta)}"
         case EntropyBonus():
             return f"entropy{_short(targets.weight)}"
+        case OwnLoss(loss=loss, weight=weight):
+            return f"own-{_model_slug(loss)}-w{_short(weight)}"
         case Distill(teacher=teacher, temperature=T, beta=beta, cache=cache, top_k=k, gradient_norm=norm):
             matched = "" if norm == "free" else "gradnorm-"
             weight = "" if beta == 1 else f"b{_short(beta)}-"

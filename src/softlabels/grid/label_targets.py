@@ -147,7 +147,20 @@ class EntropyBonus:
         require(self.weight > 0, f"targets.weight must be > 0, not {self.weight}; without a bonus the kind is hard")
 
 
-LabelTargets = Hard | Smooth | VirtualTeacher | BetaSmoothing | AverageDistill | EntropyBonus
+@dataclass(frozen=True)
+class OwnLoss:
+    """A loss of the user's own: `loss` is `package.module:function`, called as `function(logits, labels, weight)` with
+    fp32 logits `[B, K]` and labels `[B]`; it returns the mean over the batch. Rename it when you change it."""
+
+    loss: str
+    weight: float = 1.0
+    kind: Literal["own"] = "own"
+
+    def __post_init__(self) -> None:
+        require(":" in self.loss, f"targets.loss must be an import path as my_losses:focal, not {self.loss!r}")
+
+
+LabelTargets = OwnLoss | Hard | Smooth | VirtualTeacher | BetaSmoothing | AverageDistill | EntropyBonus
 
 
 def average_of(targets: object) -> MovingAverage | None:

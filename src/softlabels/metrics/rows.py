@@ -15,7 +15,15 @@ from safetensors.numpy import load_file
 
 from softlabels.errors import DataError, SoftlabelsError
 from softlabels.files import atomic
-from softlabels.grid.label_targets import AverageDistill, BetaSmoothing, EntropyBonus, Hard, Smooth, VirtualTeacher
+from softlabels.grid.label_targets import (
+    AverageDistill,
+    BetaSmoothing,
+    EntropyBonus,
+    Hard,
+    OwnLoss,
+    Smooth,
+    VirtualTeacher,
+)
 from softlabels.grid.plan import Artifact, Member
 from softlabels.grid.spec import LogitMatch, Run, UserLogits, UserNetwork
 from softlabels.metrics.arrays import checked
@@ -225,6 +233,8 @@ def _targets(run: Run) -> dict[str, str]:
         return {"method": "ls" if smooth else "ce", **values, "student_alpha": _alpha(run)}
     if isinstance(targets, EntropyBonus):
         return {"method": targets.kind, **values}
+    if isinstance(targets, OwnLoss):
+        return {"method": targets.loss.rpartition(":")[2], **values}
     values["kd_beta"] = _decimal(targets.beta)
     if isinstance(targets, BetaSmoothing):
         return {"method": targets.kind, **values}

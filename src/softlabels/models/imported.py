@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from softlabels.errors import SpecError
+from softlabels.imported import function
 from softlabels.models.network import Network, Wrapped
 
 _EXPECTED = (
@@ -28,7 +26,7 @@ def build(path: str, num_classes: int, shape: tuple[int, int, int], **options: A
     Raises:
         SpecError: no such module or factory, the factory failed, or what it made cannot be used.
     """
-    factory = _find(path)
+    factory = function(path, "model.name", "makes the network")
     try:
         module = factory(num_classes=num_classes, shape=shape, **options)
     except Exception as error:
@@ -39,25 +37,6 @@ def build(path: str, num_classes: int, shape: tuple[int, int, int], **options: A
     if not isinstance(module, nn.Module):
         raise SpecError(f"model.name: {path} made a {type(module).__name__}; {_EXPECTED}")
     return _conform(path, module, num_classes, shape)
-
-
-def _find(path: str) -> Any:
-    module_name, _, attribute = path.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # last: a file here must not hide an installed package
-    try:
-        factory = importlib.import_module(module_name)
-        for name in attribute.split("."):
-            factory = getattr(factory, name)
-    except (ImportError, ValueError) as error:
-        raise SpecError(
-            f"model.name: cannot import {module_name!r} of {path!r} ({error}); install it or put it where you run"
-        ) from error
-    except AttributeError:
-        raise SpecError(f"model.name: module {module_name!r} has no {attribute!r}; check {path!r}") from None
-    if not callable(factory):
-        raise SpecError(f"model.name: {path} is not callable; name a function or class that makes the network")
-    return factory
 
 
 def _conform(path: str, module: nn.Module, num_classes: int, shape: tuple[int, int, int]) -> Network:

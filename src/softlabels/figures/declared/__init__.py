@@ -31,6 +31,7 @@ from softlabels.figures.declared import (
     truncation,
 )
 from softlabels.figures.declared.drawing import ANY, Drawing
+from softlabels.figures.declared.own import MADE_OF_ANYTHING, is_own
 from softlabels.grid.label_targets import Hard, Smooth, VirtualTeacher
 from softlabels.grid.plan import Artifact
 from softlabels.grid.spec import is_solved, on_labels, reference_of, teacher_of
@@ -83,12 +84,12 @@ def check(artifact: Artifact) -> None:
         SpecError: naming the artifact and the key.
     """
     where = f"artifact {artifact.id}:"
-    drawing = DRAWINGS.get(artifact.draw)
+    drawing = MADE_OF_ANYTHING if is_own(artifact.draw) else DRAWINGS.get(artifact.draw)
     if drawing is None:
-        raise SpecError(f"{where} draw must be one of {', '.join(DRAWINGS)}, not {artifact.draw!r}")
+        raise SpecError(f"{where} draw must be one of {', '.join(DRAWINGS)} or own:<module>, not {artifact.draw!r}")
     if artifact.kind not in drawing.kinds:
         raise SpecError(f"{where} draw: {artifact.draw} makes no {artifact.kind}; use kind: {drawing.kinds[0]}")
-    for key in artifact.options:
+    for key in () if is_own(artifact.draw) else artifact.options:
         if key not in drawing.options:
             known = f"its options are {', '.join(drawing.options)}" if drawing.options else "it has none"
             raise SpecError(f"{where} options.{key}: {artifact.draw} has no such option; {known}")
