@@ -362,7 +362,7 @@ def test_the_command_writes_92_rows_and_prints_them(
     monkeypatch.chdir(tmp_path)
     assert main(["claims", "--scale", "demo"]) == 0
     text = capsys.readouterr().out
-    assert text.startswith("scale demo: 87 undecided, 5 holds; in print 49 not checkable, 36 holds, 7 partly")
+    assert text.startswith("scale demo: 5 hold, 87 undecided; in print 36 hold, 7 partly, 49 not checkable")
     assert "M01  holds      +5.03 (4.89 to 5.18) points, n = 3" in text
     written = pd.read_csv(layout.claims)
     assert len(written) == 92

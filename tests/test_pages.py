@@ -37,7 +37,7 @@ def test_a_number_that_is_typed_over_is_seen(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(pages.BLOCKS))
 def test_a_block_has_content(name: str) -> None:
-    assert len(pages.BLOCKS[name](ROOT).splitlines()) > 3
+    assert len(pages.BLOCKS[name](ROOT).splitlines()) > 1
 
 
 def test_the_register_is_what_the_page_of_conventions_says() -> None:

@@ -77,6 +77,19 @@ def fig5(root: Path) -> str:
     return "\n".join(lines)
 
 
+def in_print(root: Path) -> str:
+    """What the papers' own numbers say of their claims."""
+    from softlabels.metrics.rows import COLUMNS, NUMBERS
+    from softlabels.papers.verdicts import judge, table
+
+    nothing = pd.DataFrame(columns=list(COLUMNS)).astype({name: float for name in NUMBERS} | {"seed": int})
+    found = table(judge(nothing, "paper", "no metrics"), "paper")["in_print"].value_counts()
+    return (
+        f"On the numbers that the papers print themselves, {found['holds']} of the {found.sum()} claims hold and\n"
+        f"{found['partly']} hold in part; of {found['not checkable']} nothing is printed that could decide them: these need runs."
+    )
+
+
 def mnist_methods(root: Path) -> str:
     """The table of docs/results/ablations_mnist.md."""
     folder = root / "docs" / "results"
@@ -140,6 +153,7 @@ def commands(root: Path) -> str:
 BLOCKS: Mapping[str, Callable[[Path], str]] = {
     "audit": audit,
     "fig5": fig5,
+    "in_print": in_print,
     "mnist_methods": mnist_methods,
     "cifar10": cifar10,
 }

@@ -8,7 +8,8 @@ wholly elsewhere. Everything else is undecided: an interval across the limit, fe
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -142,9 +143,19 @@ def render(judged: Sequence[Judged], scale: str) -> str:
     return "\n".join(lines)
 
 
-def counts(verdicts: pd.Series[str]) -> str:
-    """`3 holds, 2 fails, …` in the words of the column."""
-    return ", ".join(f"{n} {name}" for name, n in verdicts.value_counts().items())
+WORDS = {
+    "holds": "hold",
+    "fails": "fail",
+    "partly": "partly",
+    "undecided": "undecided",
+    "not checkable": "not checkable",
+}
+
+
+def counts(verdicts: Iterable[str]) -> str:
+    """`5 hold, 87 undecided`, in the order of `WORDS`."""
+    found = Counter(verdicts)
+    return ", ".join(f"{found[verdict]} {word}" for verdict, word in WORDS.items() if found[verdict])
 
 
 def said(outcome: Outcome | None) -> str:
