@@ -143,13 +143,7 @@ def render(judged: Sequence[Judged], scale: str) -> str:
     return "\n".join(lines)
 
 
-WORDS = {
-    "holds": "hold",
-    "fails": "fail",
-    "partly": "partly",
-    "undecided": "undecided",
-    "not checkable": "not checkable",
-}
+WORDS = {"holds": "hold", "fails": "fail"} | {word: word for word in ("partly", "undecided", "not checkable")}
 
 
 def counts(verdicts: Iterable[str]) -> str:
