@@ -1,4 +1,5 @@
-"""What a paper says in words beside what measures it here (Chandrasegaran et al. 2022, Table 1). No networks."""
+"""What a paper says or quotes beside what measures it here (Table 1 of Müller et al. 2019 and of Chandrasegaran et al.
+2022). No networks."""
 
 from __future__ import annotations
 

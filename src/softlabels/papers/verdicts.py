@@ -255,6 +255,12 @@ def _bindings(test: Mapping[str, Any], numbers: Numbers) -> Iterator[Binding]:
         yield from ({**binding, **more} for more in products(there)) if all(there.values()) else [binding]
 
 
+def unit_of(metric: str) -> str:
+    """Of a metric, also under a name that tells its runs apart (`nll_T2.5`); "" where there is none."""
+    names = [name for name in UNITS if metric == name or metric.startswith(f"{name}_")]
+    return UNITS[max(names, key=len)] if names else ""
+
+
 def _outcome(test: Mapping[str, Any], binding: Binding, numbers: Numbers) -> Outcome:
     trace = Trace()
     try:
@@ -265,6 +271,6 @@ def _outcome(test: Mapping[str, Any], binding: Binding, numbers: Numbers) -> Out
     verdict = _quantified(verdicts, "all")
     own = [effect for effect in found if effect.verdict == verdict]
     weakest = min(own, key=lambda e: e.slack if math.isfinite(e.slack) else e.mean - e.at_least)
-    unit = test.get("unit", UNITS.get(trace.metric.split("_T")[0].split("_generation")[0], ""))
+    unit = str(test.get("unit", unit_of(trace.metric)))
     where = sorted(trace.runs), sorted(trace.stands_for)
     return Outcome(dict(binding), verdict, weakest, "rank correlation" if "correlation" in test else unit, "", *where)

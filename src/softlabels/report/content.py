@@ -99,7 +99,7 @@ def collect(planned: Sequence[Artifact], layout: Layout, scale: str) -> Content:
     judged = judge(metrics, scale, str(layout.root / "metrics"))
     rows = table(judged, scale)
     verdicts = [_verdict(one, row) for one, row in zip(judged, rows.to_dict("records"), strict=True)]
-    names = list(dict.fromkeys([*(a.paper for a in planned), *rows["paper"]]))
+    names = list(dict.fromkeys(a.paper for a in planned))  # of a paper that is not planned there is nothing to say
     order = [name for name in TITLES if name in names] + [name for name in names if name not in TITLES]
     papers = []
     for name in order:
@@ -116,7 +116,7 @@ def collect(planned: Sequence[Artifact], layout: Layout, scale: str) -> Content:
             entry["seeds"] = sorted({*entry["seeds"], *seeds})
             entry["artifacts"].append(shown.artifact.id)
     told = register.told(metrics, {a.id: a for a in planned})
-    return Content(scale, counts(rows["verdict"]), papers, dict(sorted(runs.items())), told)
+    return Content(scale, counts(rows[rows["paper"].isin(names)]["verdict"]), papers, dict(sorted(runs.items())), told)
 
 
 def _metrics(planned: Sequence[Artifact], layout: Layout) -> pd.DataFrame:
@@ -192,5 +192,4 @@ def contradictions(content: Content) -> Iterator[tuple[Verdict, Verdict]]:
     """Claims of two papers that do not go together, each pair once."""
     every = {v.row["id"]: v for paper in content.papers for v in paper.verdicts}
     for one in every.values():
-        for other in one.against:
-            yield one, every[other]
+        yield from ((one, every[other]) for other in one.against if other in every)
