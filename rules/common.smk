@@ -11,13 +11,8 @@ from softlabels.files import sha256
 from softlabels.versions import PACKAGE, code_version
 
 DATASETS = {dataset_id(spec.dataset): spec.dataset for spec in PLAN.runs.values()}
-CLAIMS = digest(
-    [
-        sha256(PACKAGE / "papers" / name)
-        for name in ("claims.yaml", "claims.py", "effects.py", "numbers.py", "verdicts.py")
-    ]
-)
-REPORT = digest([sha256(path) for path in sorted((PACKAGE / "report").glob("*.*"))])
+CLAIMS = digest([sha256(path) for path in sorted((PACKAGE / "papers").iterdir()) if path.is_file()])
+REPORT = digest([sha256(path) for path in sorted((PACKAGE / "report").iterdir()) if path.is_file()])
 PUBLISHED = [sha256(path) for path in sorted((PACKAGE / "papers").glob("*.csv"))]
 ID = "[A-Za-z0-9_]+"  # papers and artifact names
 STAGE = " --stage {resources.stage:q}" if PLAN.jobs.stage else ""
@@ -98,7 +93,7 @@ def artifact_digest(wildcards):
     versions = [code_version("metrics"), code_version("figures")]
     indexed = [f"{artifact.paper}.{name}" for name in artifact.options.get("artifacts", ())]
     specs = [artifact_dict(ARTIFACTS[name]) for name in (artifact.id, *indexed) if name in ARTIFACTS]
-    return digest([*specs, *versions, *PUBLISHED, *map(sha256, files_of(artifact) + own_files(artifact))])
+    return digest([*specs, *versions, *PUBLISHED, *map(sha256, files_of(artifact)), *map(sha256, own_files(artifact))])
 
 
 def drawn_from(wildcards):

@@ -93,11 +93,11 @@ def in_print(root: Path) -> str:
 def mnist_methods(root: Path) -> str:
     """The table of docs/results/ablations_mnist.md."""
     folder = root / "docs" / "results"
-    best = pd.read_csv(folder / "ablations_mnist_best.csv", keep_default_na=False).set_index(["facet", "method"])
+    best = pd.read_csv(folder / "ablations_mnist_best.csv", keep_default_na=False)
     rows = []
     for place, own in pd.read_csv(folder / "ablations_mnist_methods.csv").groupby(["facet", "method"], sort=False):
         of, (facet, method) = own.set_index("metric"), place
-        top1, beside = of.loc["top1"], best.loc[str(facet), str(method)]
+        top1, beside = of.loc["top1"], best[(best["facet"] == facet) & (best["method"] == method)].iloc[0]
         gain: str = "" if pd.isna(top1.gain) else f"{signed(top1.gain)} ({signed(top1.low)} to {signed(top1.high)})"
         name = f"{method}, {beside.settings}" if beside.settings else str(method)
         accuracy = f"{top1['mean']:.2f} ± {top1['std']:.2f} ({beside.best:.2f})"

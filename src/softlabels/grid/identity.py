@@ -147,8 +147,8 @@ def _targets_slug(targets: Any) -> str:
             return f"ema-T{_short(T)}-b{_short(beta)}"
         case EntropyBonus():
             return f"entropy{_short(targets.weight)}"
-        case OwnLoss(loss=loss, weight=weight):
-            return f"own-{_model_slug(loss)}-w{_short(weight)}"
+        case OwnLoss():
+            return f"own-{_model_slug(targets.loss)}-w{_short(targets.weight)}"
         case Distill(teacher=teacher, temperature=T, beta=beta, cache=cache, top_k=k, gradient_norm=norm):
             matched = "" if norm == "free" else "gradnorm-"
             weight = "" if beta == 1 else f"b{_short(beta)}-"
