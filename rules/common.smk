@@ -8,11 +8,9 @@ from softlabels.grid.identity import dataset_id, probe_id, run_id
 from softlabels.grid.plan import chain as with_teachers  # `chain` would hide one of Snakemake's own names
 from softlabels.grid.spec import to_dict
 from softlabels.files import sha256
-from softlabels.versions import PACKAGE, code_version
+from softlabels.versions import PACKAGE, code_version, files_of_package
 
 DATASETS = {dataset_id(spec.dataset): spec.dataset for spec in PLAN.runs.values()}
-CLAIMS = digest([sha256(path) for path in sorted((PACKAGE / "papers").iterdir()) if path.is_file()])
-REPORT = digest([sha256(path) for path in sorted((PACKAGE / "report").iterdir()) if path.is_file()])
 PUBLISHED = [sha256(path) for path in sorted((PACKAGE / "papers").glob("*.csv"))]
 ID = "[A-Za-z0-9_]+"  # papers and artifact names
 STAGE = " --stage {resources.stage:q}" if PLAN.jobs.stage else ""

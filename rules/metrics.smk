@@ -67,6 +67,6 @@ rule judge_claims:
         "../envs/analysis.yaml"
     params:
         scale=PLAN.scale,
-        digest=CLAIMS,
+        digest=files_of_package("papers"),
     shell:
         "softlabels claims --scale {params.scale} > {log} 2>&1"

@@ -18,6 +18,6 @@ rule write_report:
     params:
         scale=PLAN.scale,
         artifacts=list(ARTIFACTS),
-        digest=REPORT,
+        digest=files_of_package("report"),
     shell:
         "softlabels report --scale {params.scale} {params.artifacts} > {log} 2>&1"

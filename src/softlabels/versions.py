@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from softlabels.errors import SpecError
-from softlabels.files import read_json, write_json
+from softlabels.files import read_json, sha256, write_json
 
 PACKAGE = Path(__file__).parent
 LOCK = PACKAGE / "code_versions.lock"
@@ -35,6 +35,11 @@ def _lock(path: Path) -> dict[str, dict[str, Any]]:
 def stages() -> tuple[str, ...]:
     """The names of the stages."""
     return tuple(_lock(LOCK))
+
+
+def files_of_package(folder: str) -> list[str]:
+    """SHA-256 of every file of a folder of the package, in the order of their names."""
+    return [sha256(path) for path in sorted((PACKAGE / folder).iterdir()) if path.is_file()]
 
 
 def code_version(stage: str) -> int:

@@ -13,7 +13,7 @@ from workflow_tree import ROOT, Tree
 
 pytestmark = pytest.mark.workflow
 TARGETS = ("example2026_bars", "example2026_numbers")
-PAPER = ("--config", 'papers=["example2026"]', "--")
+PAPER = ("--config", 'papers=["example2026"]', "seeds=3", "--")
 
 
 @pytest.fixture
