@@ -29,6 +29,8 @@ TITLES: Mapping[str, str] = {
 }
 SHOWN_ROWS = 40
 """Of a table; all are in its download."""
+ONE_COLUMN_PIXELS = 660
+"""Of a figure one column wide, as `figures.style.save` writes it."""
 KINDS = {".csv": "text/csv", ".md": "text/markdown", ".json": "application/json", ".pdf": "application/pdf"}
 
 
@@ -52,6 +54,8 @@ class Shown:
 
     artifact: Artifact
     picture: str = ""
+    wide: bool = False
+    """Whether the picture is two columns wide; on a narrow screen it then scrolls, so that its words can be read."""
     table: str = ""
     rows: int = 0
     face: Sequence[str] = ()
@@ -173,13 +177,28 @@ def _shown(artifact: Artifact, layout: Layout, verdicts: Sequence[Verdict]) -> S
     numbers = pd.read_csv(output(".csv")) if output(".csv").stat().st_size > 1 else pd.DataFrame()
     picture = _embedded(output(".png")) if artifact.kind == "figure" and output(".png").is_file() else ""
     drawn = "" if picture else _html(numbers)
-    return Shown(artifact, picture, drawn, len(numbers), provenance["face"], provenance, downloads, claims)
+    return Shown(
+        artifact,
+        picture,
+        bool(picture) and _width(output(".png")) > 1.5 * ONE_COLUMN_PIXELS,
+        drawn,
+        len(numbers),
+        provenance["face"],
+        provenance,
+        downloads,
+        claims,
+    )
 
 
 def _html(frame: pd.DataFrame) -> str:
     return frame.head(SHOWN_ROWS).to_html(
         index=False, border=0, na_rep="", float_format=lambda x: f"{x:.4g}", justify="left", escape=True
     )
+
+
+def _width(png: Path) -> int:
+    """Of a picture, in pixels: the first number of its header."""
+    return int.from_bytes(png.read_bytes()[16:20], "big")
 
 
 def _embedded(path: Path) -> str:
