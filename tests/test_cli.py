@@ -15,7 +15,7 @@ from softlabels import cli
 ROOT = Path(__file__).parents[1]
 COMMANDS = (
     "audit", "show", "gc", "specs", "data", "weights", "fingerprint", "train", "cache", "evaluate", "translate",
-    "measure", "figure", "metrics",
+    "measure", "figure", "metrics", "claims", "report",
 )  # fmt: skip
 
 

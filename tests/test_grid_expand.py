@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 TRANSLATED = {f"chandrasegaran2022.{name}" for name in ("table5", "tableB2", "tableD3")}
 IMAGES = {
     *{row["id"] for row in coverage.artifacts() if row["id"].startswith("chandrasegaran2022.")} - TRANSLATED,
-    *(f"muller2019.{name}" for name in ("table2", "table3", "fig1", "fig2", "fig5", "fig6", "text_mnist")),
+    *(f"muller2019.{name}" for name in ("table1", "table2", "table3", "fig1", "fig2", "fig5", "fig6", "text_mnist")),
     *(row["id"] for row in coverage.artifacts() if row["id"].startswith(("yuan2020.", "zhang2020."))),
     *(
         f"ablations.{name}"

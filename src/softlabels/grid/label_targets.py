@@ -160,7 +160,7 @@ class OwnLoss:
         require(":" in self.loss, f"targets.loss must be an import path as my_losses:focal, not {self.loss!r}")
 
 
-LabelTargets = OwnLoss | Hard | Smooth | VirtualTeacher | BetaSmoothing | AverageDistill | EntropyBonus
+LabelTargets = Hard | Smooth | VirtualTeacher | BetaSmoothing | AverageDistill | EntropyBonus | OwnLoss
 
 
 def average_of(targets: object) -> MovingAverage | None:
