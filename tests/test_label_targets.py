@@ -29,10 +29,11 @@ from softlabels.grid.label_targets import (
     VirtualTeacher,
 )
 from softlabels.grid.parse import from_dict
-from softlabels.grid.recipe import Augment, Optimiser, Recipe
+from softlabels.grid.recipe import Augment, Optimiser, Precision, Recipe
 from softlabels.grid.spec import Distill, ModelSpec, RunSpec, Teacher, UserLogits, to_dict
 from softlabels.metrics import beta_smoothing, virtual_teacher
 from softlabels.targets import beta_labels, make_loss, virtual_logits
+from softlabels.training.average import Average
 from softlabels.training.pictures import Pictures
 from softlabels.training.trainer import Trainer
 
@@ -291,3 +292,21 @@ def test_ranks_are_of_whole_batches() -> None:
         dataclasses.replace(
             spec_of(BetaSmoothing(3)), recipe=dataclasses.replace(spec_of(Hard()).recipe, micro_batch=8)
         )
+
+
+def test_a_mask_of_minus_infinity_stays_as_it_is() -> None:
+    """A network of the user's own may have one: −∞ − −∞ is no number."""
+
+    class Masked(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = torch.nn.Linear(4, 4)
+            self.register_buffer("mask", torch.full((4, 4), -torch.inf).triu(1))
+            self.register_buffer("seen", torch.zeros(4))
+
+    network = Masked()
+    average = Average(MovingAverage(buffers="averaged"), network, Precision())
+    network.seen.fill_(1.0)
+    average.update(network, 1)
+    assert torch.equal(average.network.mask, network.mask)
+    assert torch.equal(average.network.seen, torch.full((4,), 0.5))

@@ -7,8 +7,6 @@ import re
 from importlib import resources
 from pathlib import Path
 
-import pytest
-
 from softlabels import pages
 from softlabels.papers.register import entries
 
@@ -33,11 +31,6 @@ def test_a_number_that_is_typed_over_is_seen(tmp_path: Path) -> None:
     assert changed != page.read_text()
     (tmp_path / "page.md").write_text(changed)
     assert pages.filled(tmp_path / "page.md", ROOT) == page.read_text()
-
-
-@pytest.mark.parametrize("name", sorted(pages.BLOCKS))
-def test_a_block_has_content(name: str) -> None:
-    assert len(pages.BLOCKS[name](ROOT).splitlines()) > 1
 
 
 def test_the_register_is_what_the_page_of_conventions_says() -> None:

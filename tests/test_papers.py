@@ -15,7 +15,7 @@ from softlabels.grid.recipe import Optimiser, Recipe
 from softlabels.grid.spec import DatasetSpec, Hard, ModelSpec, RunSpec, TranslationSpec
 from softlabels.grid.translation import CorpusSpec, TranslationRecipe
 from softlabels.metrics.rows import COLUMNS
-from softlabels.papers.published import JOIN, all_published, compare, printed_table, published
+from softlabels.papers.published import JOIN, _with_unsaid, all_published, compare, printed_table, published
 
 TRANSLATION = TranslationSpec(
     CorpusSpec("wmt_en_de"),
@@ -197,3 +197,12 @@ def test_the_reader_sees_last_and_best_side_by_side() -> None:
     assert ours[["mean", "mean_best", "published"]].values.tolist() == [[87.5, 89.5, 86.8]]
     assert len(table) == 6
     assert "teacher" not in table  # says nothing in this artifact
+
+
+def test_a_setting_that_some_runs_of_a_method_lack_is_not_taken_as_said() -> None:
+    paper = pd.DataFrame({"method": ["re_kd", "kd"], "teacher_alpha": [np.nan] * 2, "kd_temperature": [20.0] * 2})
+    ours = pd.DataFrame(
+        {"method": ["re_kd", "re_kd", "kd"], "teacher_alpha": [0.0, np.nan, 0.0], "kd_temperature": [20.0] * 3}
+    )
+    filled = _with_unsaid(paper, ours)
+    assert filled["teacher_alpha"].isna().tolist() == [True, False]

@@ -70,7 +70,7 @@ def test_a_changed_figure_is_drawn_again_and_nothing_is_trained(example: Tree) -
 )
 def test_what_is_not_there_is_named(example: Tree, file: str, old: str, new: str, message: str) -> None:
     example.replace(file, old, new)
-    done = example.run("snakemake", "--cores", "2", *PAPER, TARGETS[0])
+    done = example.run("snakemake", "--cores", "2", "--config", PAPER[1], "seeds=1", "--", TARGETS[0])
     assert done.returncode != 0
     assert message in done.stdout
     assert "Traceback" not in done.stdout

@@ -176,7 +176,8 @@ def _with_unsaid(paper: pd.DataFrame, ours: pd.DataFrame) -> pd.DataFrame:
     for name in ("teacher_alpha", "kd_temperature"):
         own = ours[["method", name]].dropna()
         if len(paper) and paper[name].isna().all() and own[name].nunique() == 1:
-            here = paper["method"].isin(own["method"])
+            without = ours["method"][ours[name].isna()]  # of a method that also has runs without it, print says those
+            here = paper["method"].isin(set(own["method"]) - set(without))
             paper = paper.assign(**{name: paper[name].where(~here, own[name].iloc[0])})
     return paper
 

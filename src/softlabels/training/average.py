@@ -12,6 +12,11 @@ from softlabels.grid.recipe import Precision
 from softlabels.training.pictures import autocast
 
 
+def averageable(value: Tensor) -> bool:
+    """Whether a parameter or buffer can be averaged: not a counter, nor a mask of −∞, whose difference is no number."""
+    return value.is_floating_point() and bool(torch.isfinite(value).all())
+
+
 class Average(nn.Module):
     """Begins as the network that it is of; `update` follows every step. It is saved with a run's checkpoint."""
 
@@ -20,6 +25,7 @@ class Average(nn.Module):
         self.spec, self.precision = spec, precision
         self.network = copy.deepcopy(network).requires_grad_(False)
         self.network.train(spec.buffers == "batch")
+        self.averaged = {name for name, buffer in self.network.named_buffers() if averageable(buffer)}
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
@@ -35,8 +41,8 @@ class Average(nn.Module):
         for mean, parameter in zip(self.network.parameters(), network.parameters(), strict=True):
             mean.lerp_(parameter, share)
         if self.spec.buffers == "averaged":
-            for buffer, now in zip(self.network.buffers(), network.buffers(), strict=True):
-                if now.is_floating_point():
+            for (name, buffer), now in zip(self.network.named_buffers(), network.buffers(), strict=True):
+                if name in self.averaged:
                     buffer.lerp_(now, share)
                 else:
                     buffer.copy_(now)

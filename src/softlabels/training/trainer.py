@@ -25,6 +25,7 @@ from softlabels.errors import SoftlabelsError, SpecError, Stopped
 from softlabels.grid.spec import RunSpec
 from softlabels.models import Network, build
 from softlabels.training.augment import view_shape
+from softlabels.training.average import averageable
 from softlabels.training.checkpoint import Checkpoint, State
 from softlabels.training.optim import make_optimiser, rate_factor, set_rate
 from softlabels.training.order import batch_at
@@ -87,6 +88,7 @@ class Trainer:
         self.objective = Objective(spec, self.network, teacher, train.data.num_classes).to(self.device)
         self.optimiser = make_optimiser(self.network, self.recipe.optimiser, self.objective)
         self.ema = self._copy(self.network.state_dict()) if self.recipe.ema else None
+        self.averaged = {name for name, value in (self.ema or {}).items() if averageable(value)}
         self.step, self.seconds = 0, 0.0
         self.coming = self._stream()
         self.first_loss: float | None = None
@@ -194,7 +196,7 @@ class Trainer:
         self.objective.follow(self.network, self.step + 1)
         if self.ema is not None and recipe.ema is not None:
             for name, value in self.network.state_dict().items():
-                if value.is_floating_point():
+                if name in self.averaged:
                     self.ema[name].lerp_(value, 1 - recipe.ema)
                 else:
                     self.ema[name].copy_(value)
