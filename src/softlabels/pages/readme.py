@@ -1,0 +1,123 @@
+"""Blocks of README.md and docs/, and the page of commands, from files and from the code itself."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+
+from softlabels.pages.cells import signed
+
+
+def audit(root: Path) -> str:
+    """Some rows of `softlabels audit --scale paper`, which needs no data."""
+    from softlabels.grid.audit import audit as run_audit
+    from softlabels.grid.audit import render
+    from softlabels.grid.config import read_yaml
+    from softlabels.grid.expand import load_plan
+
+    plan = load_plan({**read_yaml(root / "config.yaml"), "scale": "paper"}, root)
+    lines = render(run_audit(plan, root / "nothing")).splitlines()[1:]
+    shown = {
+        "muller2019": ("table2", "fig4", "fig5"), "chandrasegaran2022": ("table2a", "table5"), "yuan2020": ("table4",),
+        "zhang2020": ("fig1",), "ablations": ("truncation",),
+    }  # fmt: skip
+    ids = {f"{paper}.{name}" for paper, names in shown.items() for name in names}
+    kept: list[str] = lines[:2]
+    for line in lines[2:]:
+        if line.split()[0] in ids or not line[0].islower() or line.startswith("all,"):
+            kept.append(line)
+        elif kept[-1] != "…":
+            kept.append("…")
+    return "```\n" + "\n".join(line.rstrip() for line in kept) + "\n```"
+
+
+def fig5(root: Path) -> str:
+    """What Figure 5 shows at the demo scale."""
+    cells = pd.read_csv(root / "docs" / "images" / "fig5_demo.csv")
+    alone = cells[cells["curve"] == "baseline"].set_index("alpha")["mean"]
+    taught = cells[cells["curve"].isin(["kd_hard", "kd_smooth"])]
+    at_one = cells[(cells["curve"] == "kd_smooth")].set_index("alpha")["mean"]
+    soft = sorted(alpha for alpha in at_one.index if alpha > 0)
+    best = {name: own["mean"].max() for name, own in taught.groupby(taught["alpha"] > 0)}
+    top, gain = taught["mean"].max(), taught["mean"].max() - alone.max()
+    smoothed, students, others = (
+        ", ".join(f"{value:.{digits}f}".rstrip("0").rstrip(".") if digits == 2 else f"{value:.1f}" for value in values)
+        for digits, values in ((2, soft), (1, at_one[soft]), (1, alone[soft]))
+    )
+    said, seeds = "better" if gain > 0 else "not better", cells["n"].min()
+    lines = (
+        f"* The best distilled student is {said} than the best one without a teacher: {top:.1f} against",
+        f"  {alone.max():.1f} %, {signed(gain, 1)} points (of hard-label teachers {best[False]:.1f},",
+        f"  of smoothed ones {best[True]:.1f} %).",
+        f"* At T = 1 students of teachers smoothed by {smoothed} reach {students} %, that of the",
+        f"  hard-label teacher {at_one[0.0]:.1f} %. Without a teacher, at the same α, it is {others} %, and",
+        f"  {alone[0.0]:.1f} % with hard labels.",
+        f"* Means of {seeds} seeds. One of the 189 validation images is {100 / 189:.1f} points; most ranges overlap.",
+    )
+    return "\n".join(lines)
+
+
+def in_print(root: Path) -> str:
+    """What the papers' own numbers say of their claims."""
+    from softlabels.metrics.rows import COLUMNS, NUMBERS
+    from softlabels.papers.verdicts import judge, table
+
+    nothing = pd.DataFrame(columns=list(COLUMNS)).astype({**dict.fromkeys(NUMBERS, float), "seed": int})
+    found = table(judge(nothing, "paper", "no metrics"), "paper")["in_print"].value_counts()
+    return (
+        f"On the numbers that the papers print themselves, {found['holds']} of the {found.sum()} claims hold and\n"
+        f"{found['partly']} hold in part; of {found['not checkable']} nothing is printed that could decide them."
+    )
+
+
+def commands(root: Path) -> str:
+    """The page of every command, from the help texts."""
+    from softlabels.cli import _parser
+
+    parser = _parser()
+    lines = [
+        "# Commands",
+        "",
+        "Every rule calls one of these, and so can you. Exit codes: 0 done, 1 an error, 2 a wrong call or",
+        "configuration, 75 stopped with its state saved (run it again). This page is made from the help texts.",
+        "",
+    ]
+    (choices,) = (a.choices for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    for name, command in choices.items():
+        command.formatter_class = lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=100)
+        lines += [f"## {name}", "", "```", command.format_help().rstrip(), "```", ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def device_hours(root: Path) -> str:
+    """What most of the device hours at the scale `paper` are spent on."""
+    from softlabels.grid.config import read_yaml
+    from softlabels.grid.expand import load_plan
+    from softlabels.grid.resources import Recorded
+    from softlabels.grid.spec import teacher_of
+    from softlabels.layout import Layout
+
+    plan = load_plan({**read_yaml(root / "config.yaml"), "scale": "paper"}, root)
+    recorded, spent, trainings = Recorded(plan, Layout(root / "nothing")), Counter[str](), Counter[str]()
+    for name, seeds in plan.seeds.items():
+        run = plan.runs[name]
+        if run.dataset.name == "imagenet":
+            kind = "student" if teacher_of(run) is not None else run.model.name
+            spent[kind] += recorded.hours(name)[0] * len(seeds)
+            trainings[kind] += len(seeds)
+    names = {"student": "students", "resnext101_32x8d": "ResNeXt101", "inception_v4": "Inception-v4"}
+    most = [f"{round(spent[kind], -2):.0f} of {trainings[kind]} {name}" for kind, name in names.items()]
+    return f"Most of these hours are ImageNet's: some {', '.join(most)}."
+
+
+def demo_time(root: Path) -> str:
+    """How long the demo took where it was measured last."""
+    last = pd.read_csv(root / "docs" / "results" / "demo_time.csv").iloc[-1]
+    minutes, seconds = divmod(int(last.seconds), 60)
+    return (
+        f"The demo itself takes some {round(last.seconds / 60)} minutes on two CPU cores (measured: {minutes} min {seconds} s for\n"
+        f"{last.trainings} trainings, {last.torch}, commit {last.commit}; start-up of a CUDA build of torch takes twice as long)."
+    )
