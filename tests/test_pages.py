@@ -7,6 +7,9 @@ import re
 from importlib import resources
 from pathlib import Path
 
+import pandas as pd
+import pytest
+
 from softlabels import pages
 from softlabels.papers.register import entries
 
@@ -31,6 +34,64 @@ def test_a_number_that_is_typed_over_is_seen(tmp_path: Path) -> None:
     assert changed != page.read_text()
     (tmp_path / "page.md").write_text(changed)
     assert pages.filled(tmp_path / "page.md", ROOT) == page.read_text()
+
+
+RESULTS = ROOT / "docs" / "results"
+# What results are compared with, and what was measured of settings: in the prose of a page and in no file.
+SETTINGS = {
+    "ablations_mnist": {"0.85", "0.854", "0.855", "2.5"},
+    "ablations_truncation": {"0.1", "99.88"},
+    "ablations_cifar10": {"0.1", "0.15"},
+}
+# Files of whole curves have so many numbers that any would be found.
+CURVES = ("_generations", "_temperatures", "_methods")
+
+
+def _differences(name: str) -> list[float]:
+    """Differences that the prose of a page takes between numbers of its files."""
+    if name != "ablations_truncation":
+        return []
+    cells = pd.read_csv(RESULTS / "ablations_truncation.csv").query("checkpoint == 'last' and metric == 'bleu'")
+    bleu = cells.set_index(["line", "temperature"])["mean"]
+    gpu = pd.read_csv(RESULTS / "ablations_truncation_gpu.csv")
+    gpu["kind"] = gpu["run_id"].str.extract(r"(kd-T\d+-(?:drop4-)?)", expand=False)
+    nll, by_seed = gpu.groupby("kind")["val_nll_last"].mean(), gpu.groupby("kind")["bleu"]
+    return [
+        bleu["features", 1.0] - bleu["top 4, tail dropped", 1.0],
+        bleu["features", 64.0] - bleu["features", 1.0],
+        nll["kd-T1-drop4-"] - nll["kd-T1-"],
+        *(by_seed.max() - by_seed.min()),
+        by_seed.mean()["kd-T1-"] - by_seed.mean()["kd-T1-drop4-"],
+        *_by_seed(gpu, "kd-T64-", "kd-T1-"),
+    ]
+
+
+def _by_seed(gpu: pd.DataFrame, one: str, other: str) -> list[float]:
+    bleu = gpu.pivot_table(index="seed", columns="kind", values="bleu")
+    return list((bleu[one] - bleu[other]).dropna())
+
+
+def _unknown(name: str, text: str) -> list[str]:
+    """Decimal numbers in the prose of a page of results that neither its tables nor its files have."""
+    blocks = " ".join(re.findall(r"<!-- made.*?<!-- end -->", text, re.DOTALL))
+    prose = re.sub(r"<!-- made.*?<!-- end -->|```.*?```|\]\([^)]*\)", "", text, flags=re.DOTALL)
+    prose = re.split(r"\n## (?:Settings|How it was made)", prose)[0]
+    known = set(re.findall(r"\d+\.\d+", blocks)) | SETTINGS.get(name, set())
+    values = _differences(name)
+    for path in RESULTS.glob(f"{name}*.csv"):
+        if not path.stem.endswith(CURVES):
+            values += [float(value) for value in pd.read_csv(path).select_dtypes("number").to_numpy().flat]
+    found = re.findall(r"(?<![\d.,])\d+\.\d+(?!\d|\.\d)", prose)
+    return [n for n in found if n not in known and n not in {f"{abs(v):.{len(n.split('.')[1])}f}" for v in values}]
+
+
+@pytest.mark.parametrize(
+    "name", sorted({page.stem for page in RESULTS.glob("*.md")} - {"README", "benchmarks", "slurm_faults"})
+)
+def test_numbers_of_prose_are_those_of_tables_and_files(name: str) -> None:
+    text = (RESULTS / f"{name}.md").read_text()
+    assert _unknown(name, text) == []
+    assert _unknown(name, text.replace("\n\n", "\n\nIt is 77.77 ± 1.33. ", 1)) == ["77.77", "1.33"]
 
 
 def test_the_register_is_what_the_page_of_conventions_says() -> None:

@@ -8,7 +8,6 @@ import pandas as pd
 
 from softlabels.pages.cells import table
 
-
 PARTS = ("core", "streaming", "slurm", "translation", "cache")
 
 

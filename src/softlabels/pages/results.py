@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -11,6 +12,14 @@ from softlabels.pages.cells import paired, signed, spread, table
 
 def _results(root: Path, name: str) -> pd.DataFrame:
     return pd.read_csv(root / "docs" / "results" / f"{name}.csv", keep_default_na=False, na_values=[""])
+
+
+def _records(found: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(column): value for column, value in row.items()} for row in found.to_dict("records")]
+
+
+def _by(found: pd.DataFrame, *columns: str) -> dict[Any, dict[str, Any]]:
+    return {tuple(row[column] for column in columns): row for row in _records(found)}
 
 
 def text_mnist(root: Path) -> str:
@@ -25,16 +34,16 @@ def text_mnist(root: Path) -> str:
     rows, students, printed = [], [], []
     for (network, targets), (method, own, teacher) in keys.items():
         alpha, of = ("student_alpha", own) if teacher is None else ("teacher_alpha", teacher)
-        (row,) = found[(found["method"] == method) & (found[alpha] == of)].itertuples()
+        (row,) = _records(found[(found["method"] == method) & (found[alpha] == of)])
         errors = seeds[(seeds["network"] == network) & (seeds["targets"] == targets)].sort_values("seed")["error"]
-        if abs(errors.mean() - row.mean) > 1e-9:
-            raise ValueError(f"muller2019_text_mnist_seeds.csv and muller2019_text_mnist.csv differ in {network}, {targets}")
+        if abs(errors.mean() - row["mean"]) > 1e-9:
+            raise ValueError(f"muller2019_text_mnist.csv and …_seeds.csv differ in {network}, {targets}")
         each = f"{spread(errors, 3)} ({', '.join(f'{error:.2f}' for error in errors)})"
-        best = f"{row.mean_best:.3f} ± {row.std_best:.3f}"
-        rows.append([network, targets, f"{row.published:.2f}", each, signed(row.difference, 3), best])
+        best = f"{row['mean_best']:.3f} ± {row['std_best']:.3f}"
+        rows.append([network, targets, f"{row['published']:.2f}", each, signed(row["difference"], 3), best])
         if teacher is not None:
             students.append(errors.to_numpy())
-            printed.append(row.published)
+            printed.append(row["published"])
     apart = [round(float(difference), 4) for difference in students[1] - students[0]]
     each = f"{paired(apart)} ({', '.join(signed(difference) for difference in apart)})"
     rows.append(["students", "smoothed − dropout teacher, paired, 95 %", signed(printed[1] - printed[0]), each, "", ""])
@@ -51,16 +60,16 @@ def step_size(root: Path) -> str:
     """Accuracy of students by the way of stepping and by T."""
     found = _results(root, "ablations_step_size")
     place = ["stepping", "alpha", "temperature"]
-    best = _results(root, "ablations_step_size_best").set_index(place)["best"]
-    of = found[found["role"] == "student"].set_index(["quantity", *place])
+    best = _by(_results(root, "ablations_step_size_best"), *place)
+    of = _by(found[found["role"] == "student"], "quantity", *place)
     rows = []
     for way in ("SGD", "SGD, norm matched to T = 1", "Adam"):
         for temperature in (1.0, 2.0, 3.0, 64.0):
             cells = [way, f"{temperature:g}"]
             for alpha in (0.0, 0.1):
-                own = of.loc["accuracy", way, alpha, temperature]
-                cells.append(f"{own['mean']:.2f} ± {own['std']:.2f} ({best[way, alpha, temperature]:.2f})")
-            apart = of.loc["difference", way, 0.1, temperature]
+                own = of["accuracy", way, alpha, temperature]
+                cells.append(f"{own['mean']:.2f} ± {own['std']:.2f} ({best[way, alpha, temperature]['best']:.2f})")
+            apart = of["difference", way, 0.1, temperature]
             rows.append([*cells, f"{signed(apart['mean'])} ({signed(apart['low'])} to {signed(apart['high'])})"])
     return table(
         [
@@ -75,7 +84,8 @@ def step_size_collapse(root: Path) -> str:
     """Seed by seed, the students that SGD as published takes to T = 64."""
     found = _results(root, "ablations_step_size_collapse").sort_values("seed")
     last, best = (", ".join(f"{value:.2f}" for value in found[column]) for column in ("last", "best"))
-    return f"The five students of the hard-label teacher at T = 64 as published end at {last} %;\ntheir best checkpoints: {best} %."
+    which = "The five students of the hard-label teacher at T = 64 as published"
+    return f"{which} end at {last} %;\ntheir best checkpoints: {best} %."
 
 
 def truncation(root: Path) -> str:
@@ -84,7 +94,7 @@ def truncation(root: Path) -> str:
     last = found[found["checkpoint"] == "last"].fillna({"line": "", "temperature": 0.0})
     of = last.set_index(["role", "teacher", "line", "temperature", "metric"])["mean"]
     hard, smoothed = "hard-label teacher", "smoothed teacher, α = 0.1"
-    kept = {"features": "all (features)", "top 4, tail dropped": "top 4, dropped", "top 4, tail spread": "top 4, spread"}
+    kept = {"features": "all (features)", **{f"top 4, tail {tail}": f"top 4, {tail}" for tail in ("dropped", "spread")}}
     lines = [
         (["teacher, hard labels", "", ""], ("teacher", hard, "", 0.0)),
         (["teacher, smoothed (α = 0.1)", "", ""], ("teacher", smoothed, "", 0.0)),
@@ -132,16 +142,17 @@ def slurm_faults(root: Path) -> str:
 
 def mnist_methods(root: Path) -> str:
     """Accuracy and calibration on MNIST by kind of targets."""
-    best = _results(root, "ablations_mnist_best").set_index(["facet", "method"])
+    of = _by(_results(root, "ablations_mnist_methods"), "facet", "method", "metric")
     rows = []
-    for place, own in _results(root, "ablations_mnist_methods").groupby(["facet", "method"], sort=False):
-        of, (facet, method), beside = own.set_index("metric"), place, best.loc[place]
-        top1 = of.loc["top1"]
-        gain = "" if pd.isna(top1.gain) else f"{signed(top1.gain)} ({signed(top1.low)} to {signed(top1.high)})"
-        name = str(method) if pd.isna(beside.settings) else f"{method}, {beside.settings}"
-        accuracy = f"{top1['mean']:.2f} ± {top1['std']:.2f} ({beside.best:.2f})"
-        errors = [f"{of.loc[metric]['mean']:.3f}" for metric in ("ece20", "nll")]
-        rows.append(["all" if facet == "mnist / mlp" else "2000", name, accuracy, gain, *errors])
+    for beside in _records(_results(root, "ablations_mnist_best")):
+        facet, method, settings = beside["facet"], beside["method"], beside["settings"]
+        top1, ece, nll = (of[facet, method, metric] for metric in ("top1", "ece20", "nll"))
+        within = f" ({signed(top1['low'])} to {signed(top1['high'])})"
+        gain = "" if pd.isna(top1["gain"]) else signed(top1["gain"]) + within
+        name = method if pd.isna(settings) else f"{method}, {settings}"
+        accuracy = f"{top1['mean']:.2f} ± {top1['std']:.2f} ({beside['best']:.2f})"
+        data = "all" if facet == "mnist / mlp" else "2000"
+        rows.append([data, name, accuracy, gain, f"{ece['mean']:.3f}", f"{nll['mean']:.3f}"])
     return table(
         ["data", "targets", "test accuracy: last ± std (best)", "minus labels", "ECE, 20 bins", "NLL, nats"], rows
     )
@@ -150,7 +161,10 @@ def mnist_methods(root: Path) -> str:
 def mnist_differences(root: Path) -> str:
     """Differences of accuracy that the table by method does not have."""
     found = _results(root, "ablations_mnist_differences")
-    rows = [[d.data, d.what, f"{signed(d.mean)} ({signed(d.low)} to {signed(d.high)})"] for d in found.itertuples()]
+    rows = []
+    for row in _records(found):
+        within = "" if pd.isna(row["low"]) else f" ({signed(row['low'])} to {signed(row['high'])})"
+        rows.append([row["data"], row["what"], signed(row["mean"]) + within])
     return table(["data", "difference", "mean (95 % interval, paired by seed)"], rows)
 
 
@@ -175,5 +189,5 @@ def cifar10(root: Path) -> str:
 def cifar10_plain_loop(root: Path) -> str:
     """Validation accuracy of a loop without this package and of ours."""
     found = _results(root, "ablations_cifar10_plain_loop")
-    rows = [[r.precision, r.initialisation, f"{r.plain:.1f}", f"{r.ours:.1f}"] for r in found.itertuples()]
+    rows = [[r["precision"], r["initialisation"], f"{r['plain']:.1f}", f"{r['ours']:.1f}"] for r in _records(found)]
     return table(["precision", "initialisation", "plain loop, %", "ours, %"], rows)
