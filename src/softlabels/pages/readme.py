@@ -119,9 +119,9 @@ def demo_time(root: Path) -> str:
     times = pd.read_csv(root / "docs" / "results" / "demo_time.csv")
     last, slow = times.iloc[-1], times[times["cores"] == "slower"].iloc[-1]
     took, longer = (f"{row.seconds // 60} min {row.seconds % 60} s" for row in (last, slow))
-    with_torch = f"{last.trainings:.0f} trainings with torch {last.torch}, commit {last.commit}"
+    about = round(last.seconds / 60)
     return (
-        f"The demo itself takes some {round(last.seconds / 60)} minutes on two CPU cores (measured: {took} for\n{with_torch};\n"
-        f"on slower cores {longer} at {slow.commit}, with less training of text). A CUDA build of torch takes twice as\n"
-        "long to start."
+        f"The demo itself takes some {about} minutes on two CPU cores (measured: {took} for {last.trainings:.0f} trainings\n"
+        f"with torch {last.torch}, commit {last.commit}; on slower cores, with less training of text,\n"
+        f"{longer} at {slow.commit}). A CUDA build of torch takes twice as long to start."
     )
