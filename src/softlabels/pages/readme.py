@@ -121,7 +121,7 @@ def demo_time(root: Path) -> str:
     took, longer = (f"{row.seconds // 60} min {row.seconds % 60} s" for row in (last, slow))
     about = round(last.seconds / 60)
     return (
-        f"The demo itself takes some {about} minutes on two CPU cores (measured: {took} for {last.trainings:.0f} trainings\n"
-        f"with torch {last.torch}, commit {last.commit}; on slower cores, with less training of text,\n"
+        f"The demo itself takes some {about} minutes on two CPU cores (measured: {took} for\n"
+        f"{last.trainings:.0f} trainings with torch {last.torch}, commit {last.commit}; on slower cores, with less training of text,\n"
         f"{longer} at {slow.commit}). A CUDA build of torch takes twice as long to start."
     )
