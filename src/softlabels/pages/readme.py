@@ -119,9 +119,9 @@ def demo_time(root: Path) -> str:
     times = pd.read_csv(root / "docs" / "results" / "demo_time.csv")
     last, slow = times.iloc[-1], times[times["cores"] == "slower"].iloc[-1]
     took, longer = (f"{row.seconds // 60} min {row.seconds % 60} s" for row in (last, slow))
-    about = round(last.seconds / 60)
+    about, trainings = round(last.seconds / 60), f"{last.trainings:.0f} trainings"
     return (
-        f"The demo itself takes some {about} minutes on two CPU cores (measured: {took} for\n"
-        f"{last.trainings:.0f} trainings with torch {last.torch}, commit {last.commit}; on slower cores, with less training of text,\n"
+        f"The demo itself takes some {about} minutes on two CPU cores (measured: {took} for {trainings}\n"
+        f"with torch {last.torch}, commit {last.commit}; on slower cores, with less training of text,\n"
         f"{longer} at {slow.commit}). A CUDA build of torch takes twice as long to start."
     )
