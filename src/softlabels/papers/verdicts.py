@@ -32,7 +32,7 @@ UNITS = {
     "top1": "points", "top5": "points", "error": "points", "bleu": "BLEU", "chrf": "chrF", "nll": "nats", "ece": "ECE",
     "ece20": "ECE", "entropy": "nats", "mutual_information": "nats", "kl_to_uniform": "nats",
     "calibration_temperature": "T", "predictive_uncertainty": "nats", "confidence_diversity": "nats",
-    "next_token_accuracy": "points", "optimal_alpha": "α",
+    "next_token_accuracy": "points", "optimal_alpha": "α", "overconfident_share": "of bins",
     "class_top1": "points", "class_top1_mean": "points", "top1_delta": "points", "top1_at_optimal_alpha": "points",
 }  # fmt: skip
 
