@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from softlabels.cache.writer import TeacherNetwork, logits_at
+from softlabels.cache.writer import TeacherNetwork, logits_at, logits_of
 from softlabels.errors import SoftlabelsError
 from softlabels.files import read_json, sha256
 from softlabels.grid.recipe import Augment
 from softlabels.staging import staged
-from softlabels.training.pictures import Pictures, forward
+from softlabels.training.pictures import Pictures
 
 FP16_TOLERANCE = 2e-3  # relative to the largest logit: rounding to fp16 and another batch's summation order
 
@@ -142,5 +142,4 @@ class OnlineTeacher:
 
     def rows(self, positions: Tensor, epochs: Tensor, pictures: Tensor) -> Tensor:
         """fp32 logits `[B, K]` of these very pictures."""
-        x = self._pictures.to_input(pictures, self._teacher.normalise)
-        return forward(self._teacher.network, x, self._teacher.precision).float()
+        return logits_of(self._teacher, self._pictures, pictures)

@@ -53,6 +53,7 @@ def view_logits(
     augment: Augment,
 ) -> NDArray[np.float32]:
     """Logits `[N, K]` of one view of every picture."""
+    teacher.network.eval()
     rows = [logits_of(teacher, pictures, x) for x in pictures.passes(view, stream, augment)]
     return torch.cat(rows).cpu().numpy()
 
@@ -66,13 +67,16 @@ def logits_at(
     augment: Augment,
 ) -> torch.Tensor:
     """fp32 logits `[B, K]` of one view of the pictures at `positions`; the network is in eval mode."""
+    teacher.network.eval()
     return logits_of(teacher, pictures, pictures.view(positions, torch.full_like(positions, view), stream, augment))
 
 
-def logits_of(teacher: TeacherNetwork, pictures: Pictures, x: torch.Tensor) -> torch.Tensor:
-    """fp32 logits `[B, K]` of pictures in 0–255; the network is in eval mode."""
-    teacher.network.eval()
-    return forward(teacher.network, pictures.to_input(x, teacher.normalise), teacher.precision).float()
+def logits_of(
+    teacher: TeacherNetwork, pictures: Pictures, x: torch.Tensor, part: torch.nn.Module | None = None
+) -> torch.Tensor:
+    """fp32 logits `[B, K]` of pictures in 0–255, or what a part of the network gives, in the mode that it is in."""
+    network = teacher.network if part is None else part
+    return forward(network, pictures.to_input(x, teacher.normalise), teacher.precision).float()
 
 
 def write_cache(

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from softlabels.cache.writer import TeacherNetwork
+from softlabels.cache.writer import TeacherNetwork, logits_of
 from softlabels.grid.probes import ClassMeans, PictureProbe, Probe
 from softlabels.grid.spec import RunSpec
 from softlabels.training.checkpoint import State
-from softlabels.training.pictures import Pictures, forward
+from softlabels.training.pictures import Pictures
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,17 +41,18 @@ def answers(asked: Asked, teacher: TeacherNetwork, label: str) -> State:
         return {f"means/{label}": class_means(asked, teacher)}
     assert isinstance(asked.probe, Probe)
     network: Any = teacher.network
-
-    def over_views(module: torch.nn.Module) -> Tensor:
-        by_view = []
-        for view in range(max(1, asked.probe.views)):
-            rows = [_forward(module, x, asked, teacher) for _, x in asked.batches(view)]
-            by_view.append(torch.cat(rows))
-        return torch.stack(by_view, dim=1)
-
-    out = {f"logits/{label}": over_views(network)}
+    parts = {"logits": network}
     if asked.probe.what == "features":
-        out[f"features/{label}"] = over_views(Body(network))
+        parts["features"] = Body(network)
+    rows: dict[str, list[Tensor]] = {name: [] for name in parts}
+    views = max(1, asked.probe.views)
+    for view in range(views):
+        for _, x in asked.batches(view):
+            for name, part in parts.items():
+                rows[name].append(logits_of(teacher, asked.pictures, x, part))
+    # Pictures of one view after those of another.
+    out = {f"{name}/{label}": torch.stack(torch.cat(own).chunk(views), dim=1) for name, own in rows.items()}
+    if asked.probe.what == "features":
         out[f"head.weight/{label}"] = network.head.weight
         out[f"head.bias/{label}"] = network.head.bias
     return out
@@ -68,7 +69,7 @@ def class_means(asked: Asked, teacher: TeacherNetwork) -> Tensor:
     sums: Tensor | None = None
     for part, x in asked.batches():
         of_class = (labels[part] == present[:, None]).double()  # [K', B]
-        found = of_class @ _forward(body, x, asked, teacher).double()
+        found = of_class @ logits_of(teacher, asked.pictures, x, body).double()
         sums = found if sums is None else sums + found
     assert sums is not None
     counts = (labels[asked.positions] == present[:, None]).sum(dim=1)
@@ -78,10 +79,6 @@ def class_means(asked: Asked, teacher: TeacherNetwork) -> Tensor:
 def samples(asked: Asked) -> Tensor:
     """The pictures themselves, uint8 `[M, C, H, W]`."""
     return torch.cat([x.round().clamp(0, 255).byte() for _, x in asked.batches()])
-
-
-def _forward(module: torch.nn.Module, x: Tensor, asked: Asked, teacher: TeacherNetwork) -> Tensor:
-    return forward(module, asked.pictures.to_input(x, teacher.normalise), teacher.precision).float()
 
 
 class Body(torch.nn.Module):
