@@ -94,6 +94,7 @@ class Chain:
             controller = subprocess.Popen(
                 ["snakemake", "--profile", "slurm", *options, "--", self.goal],
                 cwd=self.tree.root, env={**ENVIRONMENT, **self.cluster.env}, stdout=log, stderr=log,
+                preexec_fn=_heed_ctrl_c,
             )  # fmt: skip
         self.controllers.append(controller)
         return controller
@@ -166,6 +167,11 @@ def render(rows: list[Row]) -> str:
         lines.append((row.fault, str(row.attempts), str(row.jobs), again, "yes" if row.equal else "NO"))
     widths = [max(len(line[i]) for line in lines) for i in range(5)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+
+
+def _heed_ctrl_c() -> None:
+    """A shell that runs these tests in the background has SIGINT ignored, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def says(log: str, pattern: str) -> bool:

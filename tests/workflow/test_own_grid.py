@@ -153,3 +153,23 @@ def test_wrong_teachers_of_ones_own_are_refused(own: Tree) -> None:
         }
         assert lines
         assert max(map(len, lines)) < 400
+
+
+def test_what_a_failing_job_has_finished_stays(own: Tree) -> None:
+    """One of two networks of a pack diverges; Snakemake removes nothing of the other's."""
+    grid = tiny_grid()
+    grid["recipes"]["wild"] = grid["recipes"]["my_recipe"] | {"optimiser": {"lr": 1.0e9, "momentum": 0.9}}
+    grid["recipes"]["calm"] = grid["recipes"]["my_recipe"] | {"optimiser": {"lr": 0.03, "momentum": 0.9}}
+    baseline = grid["families"]["my_baseline"]
+    for name in ("calm", "wild"):
+        grid["families"][name] = {"run": baseline["run"] | {"recipe": name, "targets": {"kind": "hard"}}}
+    grid["artifacts"] = {
+        "both": grid["artifacts"]["distillation"] | {"families": ["calm", "wild"], "seeds": 1, "probes": {}}
+    }
+    configure(own, grid)
+    before = set(own.results.glob("runs/*/seed0/run.json"))
+    done = own.run("snakemake", "--cores", "1", "own_both")
+    assert done.returncode != 0
+    assert "loss" in done.stdout
+    (calm,) = set(own.results.glob("runs/*/seed0/run.json")) - before
+    assert calm.with_name("weights.safetensors").exists()
