@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import DIGITS
+from short_job import ShortJob
 
 from softlabels.cli import main
 from softlabels.data.load import open_data
@@ -295,7 +296,8 @@ def test_a_job_far_too_short_for_its_training_comes_further_each_time(layout: La
     """What SLURM's limit does: every sitting saves in time and has progressed, so that it is worth another."""
     stops: list[Stopped] = []
     while finished(layout.store(TEACHER_ID, 0)) is None:
-        worker = Worker(layout, torch.device("cpu"), deadline=time.monotonic() + 0.2)
+        worker = ShortJob(layout, torch.device("cpu"))
+        worker.last = 150
         try:
             train(worker, [(TEACHER_ID, 0)])
         except Stopped as stop:

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import torch
+from short_job import ShortJob
 from small_text import Forge, Project, recipe
 
 from softlabels.errors import EXIT_ERROR, EXIT_RERUN, SoftlabelsError, Stopped
@@ -26,7 +27,6 @@ from softlabels.grid.identity import run_id
 from softlabels.grid.spec import Smooth, TranslationSpec
 from softlabels.layout import Layout
 from softlabels.training.job import train
-from softlabels.training.worker import Worker
 from softlabels.translation.compat import fairseq
 from softlabels.translation.losses import TokenLoss
 from softlabels.translation.trainer import Trained, Trainer
@@ -323,25 +323,13 @@ def test_a_refused_write_leaves_the_checkpoints(
 # ------------------------------------------------------------ jobs that end in time, trainings that diverge
 
 
-class Short(Worker):
-    """A job whose limit is near at its twelfth question, on a machine of any speed."""
-
-    questions = 0
-
-    def asked_to_stop(self) -> bool:
-        self.questions += 1
-        if self.questions == 12:
-            self.deadline = time.monotonic()
-        return super().asked_to_stop()
-
-
 def test_a_job_far_too_short_for_its_training_comes_further_each_time(hurt: Project, undisturbed: Project) -> None:
     """What SLURM's limit does: every sitting saves in time and has progressed, so that it is worth another."""
     run = long(hurt)
     stops: list[Stopped] = []
     while not (hurt.store(run) / "run.json").exists():
         try:
-            train(Short(hurt.layout, torch.device("cpu")), [(run_id(run), 0)])
+            train(ShortJob(hurt.layout, torch.device("cpu")), [(run_id(run), 0)])
         except Stopped as stop:
             stops.append(stop)
     assert len(stops) > 1
