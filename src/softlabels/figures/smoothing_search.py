@@ -37,7 +37,8 @@ def measure(artifact: Artifact, source: Source) -> Measured:
             rows += _gains(artifact, source, m, standard, baseline)
             points += _points(artifact, facet, m, standard)
         chosen = _chosen(points, facet)
-        rows += [row for m, standard in of_facet for row in _optimum(artifact, source, m, standard, chosen)]
+        optima = {split: _optima(of_facet, split) for split in ("val", "test")}
+        rows += [row for m, standard in of_facet for row in _optimum(artifact, source, m, standard, chosen, optima)]
     return Measured(tidy(rows), pd.DataFrame(points, columns=list(COLUMNS)))
 
 
@@ -94,17 +95,30 @@ def _chosen(points: list[dict[str, Any]], facet: str) -> dict[str, float]:
     return best
 
 
-def _optimum(artifact: Artifact, source: Source, member: Member, own: list[Row], best: dict[str, float]) -> list[Row]:
-    """`optimal_alpha`, of the split that chose it, as a row of each seed that took part, and
-    `top1_at_optimal_alpha`, the test accuracy at the α that validation chooses."""
+def _optima(members: list[tuple[Member, list[Row]]], split: str) -> dict[int, float]:
+    """Seed → the α that is best for it alone; of equal ones the smaller."""
+    found: dict[int, tuple[float, float]] = {}
+    for member, own in members:
+        if isinstance(member.run.targets, Smooth):
+            for seed, value in by_seed(own, split, "top1").items():
+                found[seed] = min(found.get(seed, (np.inf, np.inf)), (-value, member.run.targets.alpha))
+    return {seed: alpha for seed, (_, alpha) in found.items()}
+
+
+def _optimum(
+    artifact: Artifact, source: Source, member: Member, own: list[Row], best: dict[str, float],
+    optima: dict[str, dict[int, float]],
+) -> list[Row]:  # fmt: skip
+    """`optimal_alpha`, of each seed and of the split that chooses it, and `top1_at_optimal_alpha`, the test accuracy at
+    the α that validation chooses by the mean over seeds."""
     targets = member.run.targets
     if not isinstance(targets, Smooth):
         return []
     rows = [
-        source.row(artifact, member, seed, split, "last", "optimal_alpha", targets.alpha)
-        for split, alpha in best.items()
+        source.row(artifact, member, seed, split, "last", "optimal_alpha", alpha)
+        for split, of_seed in optima.items()
+        for seed, alpha in of_seed.items()
         if targets.alpha == alpha
-        for seed in by_seed(own, split, "top1")
     ]
     if targets.alpha == best.get("val"):
         found = [row for row in own if (row["split"], row["metric"]) == ("test", "top1")]

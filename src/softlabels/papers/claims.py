@@ -25,7 +25,7 @@ TESTS: Mapping[str, frozenset[str]] = {
     "identity": frozenset(),
 }
 """Kind of test → its own keys."""
-ANY_TEST = frozenset({"over", "quantifier", "unit"})
+ANY_TEST = frozenset({"over", "quantifier", "unit", "own_data"})
 QUANTIFIERS = ("all", "majority", "any")
 KINDS = ("result", "implicit", "identity", "protocol")
 

@@ -18,6 +18,15 @@ from softlabels.papers.numbers import Missing, Numbers, Trace, printed
 
 FEWEST = 3
 """Seeds below which an interval says nothing (`figures.intervals.bounds`)."""
+UNITS = {
+    "top1": "points", "top5": "points", "error": "points", "bleu": "BLEU", "chrf": "chrF", "nll": "nats", "ece": "ECE",
+    "ece20": "ECE", "entropy": "nats", "mutual_information": "nats", "kl_to_uniform": "nats",
+    "calibration_temperature": "T", "predictive_uncertainty": "nats", "confidence_diversity": "nats",
+    "next_token_accuracy": "points", "optimal_alpha": "α", "overconfident_share": "of bins",
+    "class_top1": "points", "class_top1_mean": "points", "top1_delta": "points", "top1_at_optimal_alpha": "points",
+}  # fmt: skip
+RANKED = 6
+"""Values of x from which on a rank correlation that is equal in all seeds is no accident."""
 Sample = dict[int, float] | float
 """Seed → value, or a number that is the same for each."""
 
@@ -32,6 +41,7 @@ class Effect:
     n: int
     at_least: float = 0.0
     at_most: float = math.inf
+    unit: str = ""
 
     @property
     def verdict(self) -> str:
@@ -42,13 +52,38 @@ class Effect:
 
     @property
     def slack(self) -> float:
-        """How far inside the limits the interval lies; negative outside."""
-        return min(self.low - self.at_least, self.at_most - self.high)
+        """How far inside the limits the interval lies, in half-widths of it, which compares effects of several units;
+        negative outside. Of an interval that is infinite, or a point: by the mean."""
+        half = (self.high - self.low) / 2
+        if not 0 < half < math.inf:
+            return min(self.mean - self.at_least, self.at_most - self.mean)
+        return min(self.low - self.at_least, self.at_most - self.high) / half
+
+
+def unit_of(metric: str) -> str:
+    """Of a metric, also under a name that tells its runs apart (`nll_T2.5`); "" where there is none."""
+    names = [name for name in UNITS if metric == name or metric.startswith(f"{name}_")]
+    return UNITS[max(names, key=len)] if names else ""
 
 
 def effects(test: Mapping[str, Any], binding: Binding, numbers: Numbers, trace: Trace) -> list[Effect]:
-    """What a test looks at: it holds if all of them do."""
+    """What a test looks at: it holds if all of them do.
 
+    Raises:
+        Missing: a number that is not there, or a constant of the paper's data where others stand for them.
+    """
+    own = Trace()
+    try:
+        found = _effects(test, binding, numbers, own)
+    finally:
+        trace.add(own)
+    if test.get("own_data") and (others := [part for part in own.stands_for if part.startswith("dataset=")]):
+        raise Missing(f"the paper's own data, to which a number of the test belongs (in place of {', '.join(others)})")
+    unit = "rank correlation" if "correlation" in test else unit_of(own.metric)
+    return [replace(effect, unit=str(test.get("unit", effect.unit or unit))) for effect in found]
+
+
+def _effects(test: Mapping[str, Any], binding: Binding, numbers: Numbers, trace: Trace) -> list[Effect]:
     def sample(term: Any, more: Binding = {}) -> Sample:  # noqa: B006
         return _sample(term, {**binding, **more}, numbers, trace)
 
@@ -73,14 +108,29 @@ def effects(test: Mapping[str, Any], binding: Binding, numbers: Numbers, trace: 
         return [_effect(*((b, a) if rising else (a, b)), single) for b, a in steps]
     if kind == "correlation":
         along = _rank_correlation([_x(cell) for cell in cells], values)
-        return [_effect(along if rising else _negative(along), 0.0, single)]
-    means = [_mean(value) * (-1 if test.get("lowest") else 1) for value in values]
+        return [_effect(along if rising else _negative(along), 0.0, single, equal=len(cells) >= RANKED)]
     own = [n for n, cell in enumerate(cells) if _expected(test["expected"], cell, n, len(cells))]
     if not own or len(own) == len(cells):
         raise Missing(f"{trace.metric} at the values of {', '.join(test['x'])} that are expected, and at others")
-    top = max(own, key=lambda n: means[n])
+    top = _top([values[n] for n in own], bool(test.get("lowest")))
     others = [values[n] for n in range(len(cells)) if n not in own]
-    return [_effect(*((o, values[top]) if test.get("lowest") else (values[top], o)), single) for o in others]
+    return [_effect(*((o, top) if test.get("lowest") else (top, o)), single) for o in others]
+
+
+def _top(values: Sequence[Sample], lowest: bool) -> Sample:
+    """Seed → its value in the cell that has the highest (lowest) mean over the *other* seeds: a cell that is chosen by
+    its noise would lie above the others by it too. Of one seed, as in print: the highest."""
+    seeds = sorted(set.intersection(*(set(_by_seed(value)) for value in values)))
+    if not seeds:
+        raise Missing("a seed that all cells have")
+    sign = -1 if lowest else 1
+
+    def chosen(seed: int) -> float:
+        others = [s for s in seeds if s != seed] or [seed]
+        best = max(values, key=lambda value: sign * float(np.mean([_by_seed(value)[s] for s in others])))
+        return _by_seed(best)[seed]
+
+    return {seed: chosen(seed) for seed in seeds}
 
 
 def _expected(expected: Any, cell: Binding, n: int, count: int) -> bool:
@@ -129,7 +179,10 @@ def _sample(term: Any, binding: Binding, numbers: Numbers, trace: Trace) -> Samp
         return theirs.values(inner, binding, Trace())[0]
     if name in ("minus", "ratio", "times", "distance"):
         left, right = (_sample(part, binding, numbers, trace) for part in inner)
-        return _seedwise(left, right, _BINARY[name])
+        found = _seedwise(left, right, _BINARY[name])
+        if found == {}:
+            raise Missing(f"a seed that both sides of a {name} of {trace.metric} have")
+        return found
     cells = _cells(term, inner, binding, numbers)
     x = [_x(cell) for cell in cells]
     columns = [
@@ -170,6 +223,8 @@ _OVER_X: Mapping[str, Callable[..., float]] = {
 
 def _rank_correlation(x: Sequence[float], values: Sequence[Sample]) -> dict[int, float]:
     seeds = sorted(set.intersection(*(set(_by_seed(value)) for value in values)))
+    if not seeds:
+        raise Missing("a seed that all cells have")
     return {s: _correlated(np.array(x), np.array([_by_seed(v)[s] for v in values])) for s in seeds}
 
 
@@ -180,10 +235,6 @@ def _by_seed(value: Sample) -> dict[int, float]:
 
 def _negative(value: dict[int, float]) -> dict[int, float]:
     return {seed: -one for seed, one in value.items()}
-
-
-def _mean(value: Sample) -> float:
-    return float(np.mean([*value.values()])) if isinstance(value, dict) else value
 
 
 def _seedwise(left: Sample, right: Sample, operation: Any) -> Sample:
@@ -197,11 +248,16 @@ def _seedwise(left: Sample, right: Sample, operation: Any) -> Sample:
     return float(operation(left, right))
 
 
-def _effect(left: Sample, right: Sample, single: bool, at_least: float = 0.0, at_most: float = math.inf) -> Effect:
-    """left − right: paired by seed where three seeds are the same, by Welch's interval where seeds differ.
+def _effect(
+    left: Sample, right: Sample, single: bool, at_least: float = 0.0, at_most: float = math.inf, equal: bool = False
+) -> Effect:
+    """left − right: paired by the seeds that both have, by Welch's interval where they share none.
+
+    Seeds that agree to the last digit, as counts and ranks can, leave the interval infinite: their spread says nothing.
 
     Args:
         single: of printed numbers, which have no seeds: the interval is the number.
+        equal: seeds may agree.
     """
     apart = _seedwise(left, right, _BINARY["minus"])
     values = [*apart.values()] if isinstance(apart, dict) else [apart]
@@ -209,7 +265,10 @@ def _effect(left: Sample, right: Sample, single: bool, at_least: float = 0.0, at
         return Effect(values[0], values[0], values[0], 1, at_least, at_most)
     if isinstance(left, dict) and isinstance(right, dict) and not left.keys() & right.keys():
         return _welch([*left.values()], [*right.values()], at_least, at_most)
-    return Effect(float(np.mean(values)), *bounds(values), len(values), at_least, at_most)
+    mean = float(np.mean(values))
+    differ = equal or np.ptp(values) > 1e-12 * max(1.0, abs(mean))
+    spread = bounds(values) if differ else (-math.inf, math.inf)
+    return Effect(mean, *spread, len(values), at_least, at_most)
 
 
 def _welch(left: Sequence[float], right: Sequence[float], at_least: float, at_most: float) -> Effect:

@@ -35,6 +35,12 @@ class Trace:
     metric: str = ""
     """The first one that was looked at: of its unit the effect is."""
 
+    def add(self, other: Trace) -> None:
+        """What another one comes from too."""
+        self.runs |= other.runs
+        self.stands_for |= other.stands_for
+        self.metric = self.metric or other.metric
+
 
 Artifacts = Mapping[str, Mapping[str, pd.DataFrame]]
 """Artifact → metric → rows, so that a look-up need not go through all."""

@@ -8,6 +8,7 @@ wholly elsewhere. Everything else is undecided: an interval across the limit, fe
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -24,17 +25,11 @@ from softlabels.papers.numbers import Missing, Numbers, Trace, by_artifact, ours
 
 COLUMNS = (
     "id", "paper", "kind", "statement", "verdict", "verdict_best", "effect", "low", "high", "unit", "n", "holds",
-    "fails", "undecided", "in_print", "missing", "artifacts", "runs", "stands_for", "scale",
+    "fails", "undecided", "in_print", "missing", "artifacts", "runs", "given", "stands_for", "scale",
 )  # fmt: skip
 """Of `claims.csv`. effect, low, high: of the binding that decides, or is nearest to deciding; holds, fails, undecided:
-how many bindings; verdict_best: at the checkpoint of best validation, where all numbers are there for it."""
-UNITS = {
-    "top1": "points", "top5": "points", "error": "points", "bleu": "BLEU", "chrf": "chrF", "nll": "nats", "ece": "ECE",
-    "ece20": "ECE", "entropy": "nats", "mutual_information": "nats", "kl_to_uniform": "nats",
-    "calibration_temperature": "T", "predictive_uncertainty": "nats", "confidence_diversity": "nats",
-    "next_token_accuracy": "points", "optimal_alpha": "α", "overconfident_share": "of bins",
-    "class_top1": "points", "class_top1_mean": "points", "top1_delta": "points", "top1_at_optimal_alpha": "points",
-}  # fmt: skip
+how many bindings; verdict_best: at the checkpoint of best validation, where all numbers are there for it; given: the
+one seed of networks that teach or begin all the runs, so that the interval is of students alone."""
 
 
 @dataclass
@@ -44,7 +39,6 @@ class Outcome:
     binding: dict[str, Any]
     verdict: str
     effect: Effect | None = None
-    unit: str = ""
     missing: str = ""
     runs: list[str] = field(default_factory=list)
     stands_for: list[str] = field(default_factory=list)
@@ -118,18 +112,26 @@ def table(judged: Sequence[Judged], scale: str) -> pd.DataFrame:
                 "verdict_best": one.verdict_best,
                 "effect": effect.mean if effect else math.nan,
                 **{name: value if math.isfinite(value) else math.nan for name, value in numbers.items()},
-                "unit": decides.unit if decides else "",
+                "unit": effect.unit if effect else "",
                 "n": effect.n if effect else 0,
                 **{name: int(count.get(name, 0)) for name in ("holds", "fails", "undecided")},
                 "in_print": one.in_print,
                 "missing": _shortened(list(dict.fromkeys(o.missing for o in one.outcomes if o.missing))),
                 "artifacts": ";".join(one.claim.artifacts),
-                "runs": ";".join(sorted({run for o in one.outcomes for run in o.runs})),
+                "runs": ";".join(runs := sorted({run for o in one.outcomes for run in o.runs})),
+                "given": given(runs),
                 "stands_for": ";".join(sorted({s for o in one.outcomes for s in o.stands_for})),
                 "scale": scale,
             }
         )
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def given(runs: Iterable[str]) -> str:
+    """`seed 0 of their teachers`, of runs whose names say that one seed of another network stands behind every seed of
+    theirs (`grid.identity`); "" where there is none."""
+    seeds = sorted({seed for run in runs for seed in re.findall(r"-s(\d+)(?=[.-])", run)}, key=int)
+    return f"seed {', '.join(seeds)} of the networks that teach or begin them" if seeds else ""
 
 
 def render(judged: Sequence[Judged], scale: str) -> str:
@@ -160,7 +162,7 @@ def said(outcome: Outcome | None) -> str:
     if effect.n == 0:
         return "closed form"
     within = f" ({effect.low:.3g} to {effect.high:.3g})" if math.isfinite(effect.low) else ""
-    return f"{effect.mean:+.3g}{within} {outcome.unit}, n = {effect.n}".replace("-", "−").replace(" ,", ",")
+    return f"{effect.mean:+.3g}{within} {effect.unit}, n = {effect.n}".replace("-", "−").replace(" ,", ",")
 
 
 def as_json(judged: Sequence[Judged], scale: str) -> list[dict[str, Any]]:
@@ -177,19 +179,15 @@ def as_json(judged: Sequence[Judged], scale: str) -> list[dict[str, Any]]:
     return [{str(k): v for k, v in row.items()} | extra for row, extra in zip(rows, more, strict=True)]
 
 
-def _finite(effect: Effect | None) -> dict[str, float | int | None] | None:
+def _finite(effect: Effect | None) -> dict[str, float | int | str | None] | None:
     if effect is None:
         return None
-    return {name: value if math.isfinite(value) else None for name, value in asdict(effect).items()}
+    return {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in asdict(effect).items()}
 
 
 def _slack(outcome: Outcome) -> float:
-    """Intervals of too few seeds are infinite: then by the mean."""
-    effect = outcome.effect
-    assert effect is not None
-    if math.isfinite(effect.slack):
-        return effect.slack
-    return min(effect.mean - effect.at_least, effect.at_most - effect.mean)
+    assert outcome.effect is not None
+    return outcome.effect.slack
 
 
 def _shortened(missing: list[str]) -> str:
@@ -255,12 +253,6 @@ def _bindings(test: Mapping[str, Any], numbers: Numbers) -> Iterator[Binding]:
         yield from ({**binding, **more} for more in products(there)) if all(there.values()) else [binding]
 
 
-def unit_of(metric: str) -> str:
-    """Of a metric, also under a name that tells its runs apart (`nll_T2.5`); "" where there is none."""
-    names = [name for name in UNITS if metric == name or metric.startswith(f"{name}_")]
-    return UNITS[max(names, key=len)] if names else ""
-
-
 def _outcome(test: Mapping[str, Any], binding: Binding, numbers: Numbers) -> Outcome:
     trace = Trace()
     try:
@@ -270,7 +262,5 @@ def _outcome(test: Mapping[str, Any], binding: Binding, numbers: Numbers) -> Out
     verdicts = [effect.verdict for effect in found]
     verdict = _quantified(verdicts, "all")
     own = [effect for effect in found if effect.verdict == verdict]
-    weakest = min(own, key=lambda e: e.slack if math.isfinite(e.slack) else e.mean - e.at_least)
-    unit = str(test.get("unit", unit_of(trace.metric)))
-    where = sorted(trace.runs), sorted(trace.stands_for)
-    return Outcome(dict(binding), verdict, weakest, "rank correlation" if "correlation" in test else unit, "", *where)
+    weakest = min(own, key=lambda e: e.slack)
+    return Outcome(dict(binding), verdict, weakest, "", sorted(trace.runs), sorted(trace.stands_for))
