@@ -183,7 +183,7 @@ def test_the_best_of_several(tmp_path: Path) -> None:
 
 
 def test_the_best_is_chosen_on_other_seeds_than_it_is_tested_on() -> None:
-    """A curve that rises and stays: "first rises, then falls" is found less than half as often as by the highest mean."""
+    """A curve that rises and stays: "then falls" is found less than half as often as by the highest mean."""
     random = np.random.default_rng(0)
     held = naive = 0
     for _ in range(1000):
