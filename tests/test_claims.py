@@ -331,6 +331,7 @@ def test_a_claim_that_selects_several_runs(tmp_path: Path) -> None:
         ({"compares": [HARD, ">", 0]}, "a test is one of compare, within"),
         ({"compare": [HARD, ">", 0], "over": "nowhere"}, "there are no bindings nowhere"),
         ({"compare": [HARD, ">", 0], "quantifier": "some"}, "quantifier is one of all, majority, any"),
+        ({"compare": [HARD, ">", 0], "own_data": "some"}, "X01: own_data is true or false, not some"),
     ],
 )
 def test_unknown_words_in_a_claim(tmp_path: Path, test: object, message: str) -> None:

@@ -23,11 +23,16 @@ def spread(values: Sequence[float] | pd.Series, digits: int = 2) -> str:
     return f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
 
 
+def interval(mean: float, low: float, high: float) -> str:
+    """`+0.12 (−0.10 to +0.34)`."""
+    return f"{signed(mean)} ({signed(low)} to {signed(high)})"
+
+
 def paired(apart: Sequence[float]) -> str:
     """Mean of differences with its 95 % interval, or that they are too few for one."""
     low, high = bounds(apart)
-    within = f"{signed(low)} to {signed(high)}" if np.isfinite(low) else f"n = {len(apart)}: too few"
-    return f"{signed(float(np.mean(apart)))} ({within})"
+    mean = float(np.mean(apart))
+    return interval(mean, low, high) if np.isfinite(low) else f"{signed(mean)} (n = {len(apart)}: too few)"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter, defaultdict
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
+from softlabels.grid.config import read_yaml
+from softlabels.grid.expand import load_plan
+from softlabels.grid.plan import Plan
 from softlabels.pages.cells import signed
+
+
+@cache
+def _plan(root: Path) -> Plan:
+    """The plan of everything at the scale `paper`."""
+    return load_plan({**read_yaml(root / "config.yaml"), "scale": "paper"}, root)
 
 
 def audit(root: Path) -> str:
     """Some rows of `softlabels audit --scale paper`, which needs no data."""
     from softlabels.grid.audit import audit as run_audit
     from softlabels.grid.audit import render
-    from softlabels.grid.config import read_yaml
-    from softlabels.grid.expand import load_plan
 
-    plan = load_plan({**read_yaml(root / "config.yaml"), "scale": "paper"}, root)
+    plan = _plan(root)
     lines = render(run_audit(plan, root / "nothing")).splitlines()[1:]
     shown = {
         "muller2019": ("table2", "fig4", "fig5"), "chandrasegaran2022": ("table2a", "table5"), "yuan2020": ("table4",),
@@ -94,13 +102,11 @@ def commands(root: Path) -> str:
 
 def device_hours(root: Path) -> str:
     """What most of the device hours at the scale `paper` are spent on."""
-    from softlabels.grid.config import read_yaml
-    from softlabels.grid.expand import load_plan
     from softlabels.grid.resources import Recorded
     from softlabels.grid.spec import teacher_of
     from softlabels.layout import Layout
 
-    plan = load_plan({**read_yaml(root / "config.yaml"), "scale": "paper"}, root)
+    plan = _plan(root)
     recorded, trainings = Recorded(plan, Layout(root / "nothing")), Counter[str]()
     spent: dict[str, float] = defaultdict(float)
     for name, seeds in plan.seeds.items():

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from softlabels.pages.cells import paired, signed, spread, table
+from softlabels.pages.cells import interval, paired, signed, spread, table
 
 
 def _results(root: Path, name: str) -> pd.DataFrame:
@@ -70,7 +70,7 @@ def step_size(root: Path) -> str:
                 own = of["accuracy", way, alpha, temperature]
                 cells.append(f"{own['mean']:.2f} ± {own['std']:.2f} ({best[way, alpha, temperature]['best']:.2f})")
             apart = of["difference", way, 0.1, temperature]
-            rows.append([*cells, f"{signed(apart['mean'])} ({signed(apart['low'])} to {signed(apart['high'])})"])
+            rows.append([*cells, interval(apart["mean"], apart["low"], apart["high"])])
     return table(
         [
             "steps", "T", "student of the hard-label teacher: last ± std (best)",
@@ -147,8 +147,7 @@ def mnist_methods(root: Path) -> str:
     for beside in _records(_results(root, "ablations_mnist_best")):
         facet, method, settings = beside["facet"], beside["method"], beside["settings"]
         top1, ece, nll = (of[facet, method, metric] for metric in ("top1", "ece20", "nll"))
-        within = f" ({signed(top1['low'])} to {signed(top1['high'])})"
-        gain = "" if pd.isna(top1["gain"]) else signed(top1["gain"]) + within
+        gain = "" if pd.isna(top1["gain"]) else interval(top1["gain"], top1["low"], top1["high"])
         name = method if pd.isna(settings) else f"{method}, {settings}"
         accuracy = f"{top1['mean']:.2f} ± {top1['std']:.2f} ({beside['best']:.2f})"
         data = "all" if facet == "mnist / mlp" else "2000"
@@ -163,8 +162,8 @@ def mnist_differences(root: Path) -> str:
     found = _results(root, "ablations_mnist_differences")
     rows = []
     for row in _records(found):
-        within = "" if pd.isna(row["low"]) else f" ({signed(row['low'])} to {signed(row['high'])})"
-        rows.append([row["data"], row["what"], signed(row["mean"]) + within])
+        mean, low, high = row["mean"], row["low"], row["high"]
+        rows.append([row["data"], row["what"], signed(mean) if pd.isna(low) else interval(mean, low, high)])
     return table(["data", "difference", "mean (95 % interval, paired by seed)"], rows)
 
 

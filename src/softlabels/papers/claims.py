@@ -95,6 +95,8 @@ def _test(test: Any, named: Mapping[str, Any], where: str) -> Mapping[str, Any]:
         )
     if test.get("quantifier", "all") not in QUANTIFIERS:
         raise SpecError(f"{where}: quantifier is one of {', '.join(QUANTIFIERS)}, not {test['quantifier']}")
+    if not isinstance(test.get("own_data", True), bool):
+        raise SpecError(f"{where}: own_data is true or false, not {test['own_data']}")
     for part in test["both"] if kind == "both" else ():
         _test(part, named, where)
     if isinstance(over := test.get("over"), str):

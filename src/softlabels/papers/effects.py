@@ -120,9 +120,7 @@ def _effects(test: Mapping[str, Any], binding: Binding, numbers: Numbers, trace:
 def _top(values: Sequence[Sample], lowest: bool) -> Sample:
     """Seed → its value in the cell that has the highest (lowest) mean over the *other* seeds: a cell that is chosen by
     its noise would lie above the others by it too. Of one seed, as in print: the highest."""
-    seeds = sorted(set.intersection(*(set(_by_seed(value)) for value in values)))
-    if not seeds:
-        raise Missing("a seed that all cells have")
+    seeds = _shared(values, "cells")
     sign = -1 if lowest else 1
 
     def chosen(seed: int) -> float:
@@ -191,9 +189,7 @@ def _sample(term: Any, binding: Binding, numbers: Numbers, trace: Trace) -> Samp
     ]
     if name not in _OVER_X:
         raise SpecError(f"papers/claims.yaml: {numbers.claim} has an operation {name}; there are {', '.join(_OVER_X)}")
-    seeds = sorted(set.intersection(*(set(_by_seed(value)) for column in columns for value in column)))
-    if not seeds:
-        raise Missing(f"a seed that all of {trace.metric} over {', '.join(term['x'])} have")
+    seeds = _shared([value for column in columns for value in column], f"of {trace.metric} over {', '.join(term['x'])}")
     by_seed = {s: [np.array([_by_seed(v)[s] for v in column]) for column in columns] for s in seeds}
     return {s: float(_OVER_X[name](np.array(x), *found)) for s, found in by_seed.items()}
 
@@ -222,10 +218,15 @@ _OVER_X: Mapping[str, Callable[..., float]] = {
 
 
 def _rank_correlation(x: Sequence[float], values: Sequence[Sample]) -> dict[int, float]:
-    seeds = sorted(set.intersection(*(set(_by_seed(value)) for value in values)))
-    if not seeds:
-        raise Missing("a seed that all cells have")
+    seeds = _shared(values, "cells")
     return {s: _correlated(np.array(x), np.array([_by_seed(v)[s] for v in values])) for s in seeds}
+
+
+def _shared(values: Sequence[Sample], of: str) -> list[int]:
+    """The seeds that all of them have, at least one."""
+    if not (seeds := sorted(set.intersection(*(set(_by_seed(value)) for value in values)))):
+        raise Missing(f"a seed that all {of} have")
+    return seeds
 
 
 def _by_seed(value: Sample) -> dict[int, float]:

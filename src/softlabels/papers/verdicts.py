@@ -128,8 +128,8 @@ def table(judged: Sequence[Judged], scale: str) -> pd.DataFrame:
 
 
 def given(runs: Iterable[str]) -> str:
-    """`seed 0 of their teachers`, of runs whose names say that one seed of another network stands behind every seed of
-    theirs (`grid.identity`); "" where there is none."""
+    """`seed 0 of the networks that teach or begin them`, of runs whose names say that one seed of another network
+    stands behind every seed of theirs (`grid.identity`); "" where there is none."""
     seeds = sorted({seed for run in runs for seed in re.findall(r"-s(\d+)(?=[.-])", run)}, key=int)
     return f"seed {', '.join(seeds)} of the networks that teach or begin them" if seeds else ""
 
