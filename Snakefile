@@ -14,6 +14,15 @@ configfile: "config.yaml"
 container: "softlabels.sif"
 
 
+wildcard_constraints:
+    run="[^/]+",
+    cache="[^/]+",
+    probe="[^/]+",
+    seed="[0-9]+",
+    paper="[A-Za-z0-9_]+",
+    name="[A-Za-z0-9_]+",
+
+
 include: "rules/plan.smk"
 include: "rules/common.smk"
 include: "rules/data.smk"
@@ -32,4 +41,10 @@ rule all:
     default_target: True
     input:
         LAYOUT.report,
-        [artifact_outputs(artifact) + trained_files(artifact) for artifact in ARTIFACTS.values()],
+        [artifact_outputs(artifact) for artifact in ARTIFACTS.values()],
+        [trained_for(artifact) for artifact in ARTIFACTS.values()],
+
+
+if not workflow.remote_exec:
+    with in_one_sentence():
+        require_known(PLAN, LAYOUT, TARGETS, [rule.name for rule in workflow.rules])

@@ -12,12 +12,11 @@ import torch
 
 from benchmarks.material import FAST, advance, generated, make_trainer, run_spec
 from benchmarks.measure import Ratio, Scope, take_turns
-from softlabels.cache.reader import CachedLogits, OnlineTeacher
-from softlabels.cache.writer import TeacherNetwork, write_cache
-from softlabels.grid.recipe import Augment, Optimiser, Recipe
+from softlabels.cache import CachedLogits, OnlineTeacher, TeacherNetwork, write_cache
+from softlabels.grid.parts.recipe import Augment, Optimiser, Recipe
 from softlabels.grid.spec import Distill, LogitMatch, ModelSpec, Teacher
 from softlabels.models import build
-from softlabels.training.pictures import Pictures
+from softlabels.training.images import ImageSplit
 
 AIM = ("≤", 1.05)
 VIEWS = 4
@@ -68,7 +67,7 @@ def _measure(case: Case, scope: Scope) -> Iterator[Ratio]:
     distilled = replace(hard, targets=targets)
     with TemporaryDirectory() as name:
         folder = Path(name)
-        pictures = Pictures(generated(folder / "data", case.shape, num_train), "train", scope.device)
+        images = ImageSplit(generated(folder / "data", case.shape, num_train), "train", scope.device)
         torch.manual_seed(0)
         network = build(ModelSpec(case.teacher), 10, case.shape).to(scope.device)
         if recipe.precision.channels_last:
@@ -76,11 +75,11 @@ def _measure(case: Case, scope: Scope) -> Iterator[Ratio]:
         teacher = TeacherNetwork(network, recipe.normalise, recipe.precision)
         # What a cache holds does not change how long it takes to read.
         logits = torch.randn(num_train, 10).numpy()
-        write_cache(folder / "cache", logits, pictures, views=VIEWS, stream=0, augment=recipe.augment, about={})
+        write_cache(folder / "cache", logits, images, views=VIEWS, augment_seed=0, augment=recipe.augment, about={})
         trainers = {
-            "supervised": make_trainer(hard, pictures, folder / "supervised"),
-            "cached": make_trainer(distilled, pictures, folder / "cached", CachedLogits(folder / "cache", pictures)),
-            "online": make_trainer(distilled, pictures, folder / "online", OnlineTeacher(teacher, pictures, 0, VIEWS)),
+            "supervised": make_trainer(hard, images, folder / "supervised"),
+            "cached": make_trainer(distilled, images, folder / "cached", CachedLogits(folder / "cache", images)),
+            "online": make_trainer(distilled, images, folder / "online", OnlineTeacher(teacher, images, 0, VIEWS)),
         }
         seconds = take_turns(
             {key: partial(advance, trainer, steps) for key, trainer in trainers.items()},

@@ -1,4 +1,4 @@
-"""Generated pictures of the right shape, and trainers on them. Timing needs no real data."""
+"""Generated images of the right shape, and trainers on them. Timing needs no real data."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softlabels.data.load import Data
-from softlabels.grid.recipe import Precision, Recipe
+from softlabels.grid.parts.recipe import Precision, Recipe
 from softlabels.grid.spec import DatasetSpec, Hard, ModelSpec, RunSpec, Targets
-from softlabels.training.pictures import Pictures
+from softlabels.training.images import ImageSplit
 from softlabels.training.trainer import TeacherLogits, Trainer
 
 FAST = Precision(autocast="bf16", channels_last=True)  # shorter steps: what a trainer adds weighs more
@@ -41,10 +41,10 @@ def run_spec(dataset: str, model: str, recipe: Recipe, targets: Targets | None =
     return RunSpec(DatasetSpec(dataset), ModelSpec(model), targets or Hard(), recipe)
 
 
-def make_trainer(spec: RunSpec, pictures: Pictures, folder: Path, teacher: TeacherLogits | None = None) -> Trainer:
+def make_trainer(spec: RunSpec, images: ImageSplit, folder: Path, teacher: TeacherLogits | None = None) -> Trainer:
     """A trainer without validation data, so that only training is timed."""
-    empty = Pictures(pictures.data, "val", pictures.device)
-    return Trainer(spec, 0, pictures, empty, folder, identity="benchmark", teacher=teacher)
+    empty = ImageSplit(images.data, "val", images.device)
+    return Trainer(spec, 0, images, empty, folder, identity="benchmark", teacher=teacher)
 
 
 def advance(trainer: Trainer, steps: int) -> None:

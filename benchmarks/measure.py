@@ -47,7 +47,7 @@ class Scope:
 
 @dataclass(frozen=True)
 class Ratio:
-    """`over ÷ under`, pair by pair; `aim` as ("≤", 1.05)."""
+    """`over ÷ under`, pair by pair; `aim` as ("≤", 1.05), or ("factor", 2.0): neither more than 2 nor less than ½."""
 
     name: str
     over: Seconds
@@ -62,7 +62,7 @@ class Ratio:
         ratio, met = statistics.median(pairs), None
         if self.aim is not None:
             relation, bound = self.aim
-            met = ratio <= bound if relation == "≤" else ratio >= bound
+            met = {"≤": ratio <= bound, "≥": ratio >= bound, "factor": 1 / bound <= ratio <= bound}[relation]
         cpu = _pairs(self.over.cpu, self.under.cpu)
         return {
             "name": self.name,

@@ -1,4 +1,4 @@
-"""(g) What a job of 1 and of 20 runs costs beside training, and (h) how long a requeued training stands still.
+"""(g) What a run costs beside training, alone and in a group of 20, and (h) how long a requeued training stands still.
 
 On a private SLURM of this machine (tests/slurm/cluster.py), one job at a time. Its jobs start within a second; how
 long a job waits in a real queue, and until Snakemake asks how it ended, is in neither number. SLURM lets a requeued
@@ -31,11 +31,13 @@ from benchmarks.dry_run import copy_project, link_profiles
 from benchmarks.measure import Ratio, Scope, Seconds, Unavailable
 from softlabels.files import read_json
 from softlabels.grid.expand import load_plan
-from softlabels.grid.packs import Pack, training_packs
+from softlabels.grid.jobs import Job
+from softlabels.grid.plan import Plan
 from softlabels.layout import Layout
 
-RUNS = 20  # in a full pack
-SCALE = {"scale": "bench", "seeds": None, "block": RUNS, "pack": 1, "pack_minutes": None, "flops_per_second": 1e9}
+RUNS = 20  # in a group
+SCALE = {"scale": "bench", "seeds": None, "flops_per_second": 1e9}
+GROUP = ("--groups", "train_teacher=runs", "--group-components", f"runs={RUNS}")
 LONG_STEPS = 10_000_000  # never finished here
 
 
@@ -47,28 +49,26 @@ class Project:
     cluster: Cluster
 
     @cached_property
-    def packs(self) -> list[Pack]:
-        """Every training job."""
-        plan = load_plan(yaml.safe_load((self.root / "config.yaml").read_text()), self.root)
-        return training_packs(plan, Layout(self.root / "results" / "bench"))
+    def plan(self) -> Plan:
+        return load_plan(yaml.safe_load((self.root / "config.yaml").read_text()), self.root)
 
-    def of(self, steps: int, runs: int) -> list[Pack]:
-        """Jobs of so many runs of so many steps."""
-        return [p for p in self.packs if p.members[0].run.recipe.steps == steps and len(p.members) == runs]
+    def trainings(self, family: str) -> list[list[Job]]:
+        """Of each run of a family, one for each seed."""
+        layout = Layout(self.root / "results" / "bench")
+        members = self.plan.artifacts[f"own.{family}"].members
+        return [[Job(member.run, seed, None, layout) for seed in member.seeds] for member in members]
 
-    def job(self, pack: Pack) -> dict[str, str]:
-        """SLURM's newest job of a pack."""
-        return max(
-            (j for j in self.cluster.jobs() if j["Comment"] == f"rule_{pack.rule}"), key=lambda j: int(j["JobId"])
-        )
+    def newest(self) -> dict[str, str]:
+        """SLURM's newest job."""
+        return max(self.cluster.jobs(), key=lambda job: int(job["JobId"]))
 
     @contextmanager
-    def snakemake(self, packs: list[Pack]) -> Iterator[subprocess.Popen[str]]:
-        """Make the packs, one job at a time; what still runs afterwards is cancelled."""
+    def snakemake(self, trainings: list[Job], *options: str) -> Iterator[subprocess.Popen[str]]:
+        """Make them, one SLURM job at a time; what still runs afterwards is cancelled."""
         binaries = Path(sys.executable).parent
         environment = self.cluster.env | {"PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
-        targets = [str(pack.outputs[0].relative_to(self.root)) for pack in packs]
-        command = [str(binaries / "snakemake"), "--profile", "slurm", "--jobs", "1", "--", *targets]
+        targets = [str(training.output.relative_to(self.root)) for training in trainings]
+        command = [str(binaries / "snakemake"), "--profile", "slurm", "--jobs", "1", *options, "--", *targets]
         with open(self.root / "said", "a") as said:
             process = subprocess.Popen(command, cwd=self.root, env=environment, stdout=said, stderr=said, text=True)
         try:
@@ -94,12 +94,12 @@ def run(scope: Scope) -> Iterator[Ratio]:
     with TemporaryDirectory() as name, Cluster() as cluster:
         project = Project(Path(name) / "project", cluster)
         write_project(project.root, repetitions, steps=scope.pick(200, 20))
-        yield _overhead(project, repetitions, scope.pick(200, 20))
+        yield _overhead(project)
         yield _requeue(project, repetitions)
 
 
 def write_project(root: Path, repetitions: int, steps: int) -> None:
-    """For each repetition a job of one short run, a job of twenty, and one that trains on and on."""
+    """For each repetition a short run of one seed, one of twenty, and one that trains on and on."""
     copy_project(root)
     link_profiles(root)
     profile = root / "workflow" / "profiles" / "slurm" / "config.yaml"
@@ -125,7 +125,7 @@ def write_project(root: Path, repetitions: int, steps: int) -> None:
         artifacts[family] = {
             "title": family,
             "kind": "table",
-            "draw": "compare_table",
+            "plot": "compare_table",
             "families": [family],
             "seeds": seeds,
         }
@@ -143,40 +143,39 @@ def write_project(root: Path, repetitions: int, steps: int) -> None:
     (root / "workflow" / "scales" / "bench.yaml").write_text(yaml.safe_dump(SCALE))
 
 
-def _overhead(project: Project, repetitions: int, steps: int) -> Ratio:
-    ones, twenties = project.of(steps, 1), project.of(steps, RUNS)
-    turns = [pack for pair in zip(ones, twenties, strict=True) for pack in pair]
-    if len(turns) != 2 * repetitions:
-        raise AssertionError(f"{len(turns)} jobs are not {repetitions} pairs")
-    with project.snakemake(turns) as process:
+def _overhead(project: Project) -> Ratio:
+    alone, grouped = [], []
+    for one, twenty in zip(project.trainings("ones"), project.trainings("twenties"), strict=True):
+        alone.append(_beside_training(project, one))
+        grouped.append(_beside_training(project, twenty, *GROUP))
+    note = (
+        f"{statistics.median(alone):.1f} s a run alone, {statistics.median(grouped):.2f} s in a group of {RUNS} "
+        f"({RUNS * statistics.median(grouped):.1f} s a job)"
+    )
+    title = f"SLURM job, wall − training: per run, in a group of {RUNS} ÷ alone"
+    return Ratio(title, Seconds(grouped), Seconds(alone), None, {"runs": RUNS}, note)
+
+
+def _beside_training(project: Project, trainings: list[Job], *options: str) -> float:
+    """Seconds of a job for each of its runs (SLURM counts whole ones), but those in which its networks trained."""
+    with project.snakemake(trainings, *options) as process:
         if process.wait(600):
             raise project.failed()
-    full, single = ([_beside_training(project, pack) / len(pack.members) for pack in p] for p in (twenties, ones))
-    note = (
-        f"{statistics.median(single):.1f} s a run in a job of 1, {statistics.median(full):.2f} s in a job of {RUNS} "
-        f"({RUNS * statistics.median(full):.1f} s a job)"
-    )
-    title = f"SLURM job, wall − training: per run, {RUNS} runs a job ÷ 1 run a job"
-    return Ratio(title, Seconds(full), Seconds(single), None, {"runs": RUNS}, note)
-
-
-def _beside_training(project: Project, pack: Pack) -> float:
-    """Seconds of a job (SLURM counts whole ones) but those in which its networks trained."""
-    job = project.job(pack)
+    job = project.newest()
     wall = (datetime.fromisoformat(job["EndTime"]) - datetime.fromisoformat(job["StartTime"])).total_seconds()
-    return wall - sum(read_json(path)["seconds"] for path in pack.outputs)
+    return (wall - sum(read_json(training.output)["seconds"] for training in trainings)) / len(trainings)
 
 
 def _requeue(project: Project, repetitions: int) -> Ratio:
     first, again = [], []
-    for pack in project.of(LONG_STEPS, 1)[:repetitions]:
-        with project.snakemake([pack]) as process:
-            _next_step(project, process, pack, sitting=1)
-            submitted = datetime.fromisoformat(project.job(pack)["SubmitTime"]).timestamp()
-            first.append(time.time() - submitted)
+    for (training,) in project.trainings("endless")[:repetitions]:
+        with project.snakemake([training]) as process:
+            _next_step(project, process, training, attempt=1)
+            job = project.newest()
+            first.append(time.time() - datetime.fromisoformat(job["SubmitTime"]).timestamp())
             requeued = time.time()
-            project.cluster.run("scontrol", "requeue", project.job(pack)["JobId"])
-            _next_step(project, process, pack, sitting=2)
+            project.cluster.run("scontrol", "requeue", job["JobId"])
+            _next_step(project, process, training, attempt=2)
             again.append(time.time() - requeued)
     note = (
         f"{statistics.median(again):.0f} s from `scontrol requeue` to the first new step, "
@@ -185,10 +184,9 @@ def _requeue(project: Project, repetitions: int) -> Ratio:
     return Ratio("requeue to first new step ÷ submission to first step", Seconds(again), Seconds(first), None, {}, note)
 
 
-def _next_step(project: Project, process: subprocess.Popen[str], pack: Pack, sitting: int) -> None:
-    """Wait until the training says, at most a second late, that it has made steps in this sitting."""
-    run, seed = pack.outputs[0].parent.parent.name, pack.members[0].seed
-    path = Layout(project.root / "results" / "bench").store(run, seed) / "progress.json"
+def _next_step(project: Project, process: subprocess.Popen[str], training: Job, attempt: int) -> None:
+    """Wait until the training says, at most a second late, that it has made steps in this attempt."""
+    path = training.folder / "progress.json"
 
     def trains() -> bool:
         if process.poll() is not None:
@@ -196,6 +194,6 @@ def _next_step(project: Project, process: subprocess.Popen[str], pack: Pack, sit
         if not path.exists():
             return False
         progress = read_json(path)
-        return len(progress["sittings"]) == sitting and progress["step"] > progress["sittings"][-1]["from_step"]
+        return len(progress["attempts"]) == attempt and progress["step"] > progress["attempts"][-1]["from_step"]
 
-    wait_until(f"sitting {sitting} of {run} trains", trains, 180)
+    wait_until(f"attempt {attempt} of {training.output.parent} trains", trains, 180)

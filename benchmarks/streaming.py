@@ -1,7 +1,7 @@
-"""(h) Pictures per second of the stream that decodes files ÷ torchvision's ImageFolder in a DataLoader.
+"""(h) ImageSplit per second of the stream that decodes files ÷ torchvision's ImageFolder in a DataLoader.
 
 Both decode the same JPEG files into batches of normalised fp32 at 224 pixels (random resized crop, flip), one pass over
-the files with the same number of processes, which are started anew for each pass. Generated pictures of 500×375 pixels,
+the files with the same number of processes, which are started anew for each pass. Generated images of 500×375 pixels,
 and CIFAR-10 as JPEG files where SOFTLABELS_CIFAR10_JPEG names the archive.
 """
 
@@ -22,10 +22,10 @@ from benchmarks.measure import Ratio, Scope, take_turns
 from softlabels.data.load import open_data
 from softlabels.data.prepare import prepare
 from softlabels.data.unpack import unpack
-from softlabels.grid.recipe import Augment
+from softlabels.grid.parts.recipe import Augment
 from softlabels.grid.spec import DatasetSpec
-from softlabels.models._torchvision import load
-from softlabels.training.pictures import Asked, Pictures, pictures_of
+from softlabels.models.library import load
+from softlabels.training.images import BatchIndex, ImageSplit, open_split
 
 AIM = ("≥", 1.0)
 BATCH = 64
@@ -51,8 +51,8 @@ def generated(folder: Path, count: int) -> None:
         for i in range(count):
             coarse = Image.fromarray(rng.integers(0, 256, (8, 10, 3), dtype=np.uint8)).resize((500, 375))
             pixels = np.asarray(coarse, dtype=np.int64) + rng.integers(-30, 30, (375, 500, 3))
-            picture = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-            picture.save(folder / "train" / name / f"{i:04}.jpg", quality=90)
+            image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+            image.save(folder / "train" / name / f"{i:04}.jpg", quality=90)
 
 
 def _measure(what: str, folder: Path, num_classes: int, scope: Scope) -> Iterator[Ratio]:
@@ -62,31 +62,31 @@ def _measure(what: str, folder: Path, num_classes: int, scope: Scope) -> Iterato
         prepare(spec, Path(out))
         data = open_data(Path(out))
         for workers in WORKERS:
-            pictures = pictures_of(data, "train", scope.device, workers)
-            theirs = _loader(folder, data.ids("train"), pictures, workers)
+            images = open_split(data, "train", scope.device, workers)
+            theirs = _loader(folder, data.ids("train"), images, workers)
             seconds = take_turns(
-                {"stream": partial(_stream, pictures), "loader": partial(_load, theirs, scope.device)},
+                {"stream": partial(_stream, images), "loader": partial(_load, theirs, scope.device)},
                 scope.repetitions,
                 scope.device,
             )
             yield Ratio(
-                f"pictures/s, stream ÷ DataLoader, {what}, {workers} process{'es' * (workers > 1)}",
-                over=seconds["loader"],  # pictures per second are the inverse of seconds
+                f"images/s, stream ÷ DataLoader, {what}, {workers} process{'es' * (workers > 1)}",
+                over=seconds["loader"],  # images per second are the inverse of seconds
                 under=seconds["stream"],
                 aim=AIM,
-                about={"pictures": len(pictures), "batch": BATCH, "workers": workers},
-                note=f"{len(pictures) / min(seconds['stream'].wall):.0f} pictures/s at best",
+                about={"images": len(images), "batch": BATCH, "workers": workers},
+                note=f"{len(images) / min(seconds['stream'].wall):.0f} images/s at best",
             )
 
 
-def _stream(pictures: Pictures) -> None:
-    order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(0))
-    asked = (Asked(part, torch.zeros_like(part)) for part in torch.split(order, BATCH))
-    for _, x in pictures.stream(asked, 0, AUGMENT):
-        pictures.to_input(x, "dataset")
+def _stream(images: ImageSplit) -> None:
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    asked = (BatchIndex(part, torch.zeros_like(part)) for part in torch.split(order, BATCH))
+    for _, x in images.batches(asked, 0, AUGMENT):
+        images.to_input(x, "dataset")
 
 
-def _loader(folder: Path, ids: Any, pictures: Pictures, workers: int) -> Any:
+def _loader(folder: Path, ids: Any, images: ImageSplit, workers: int) -> Any:
     """What torchvision's own training scripts do, on the same files."""
     transforms, datasets = load("torchvision.transforms"), load("torchvision.datasets")
     change = transforms.Compose(
@@ -94,12 +94,12 @@ def _loader(folder: Path, ids: Any, pictures: Pictures, workers: int) -> Any:
             transforms.RandomResizedCrop(SIDE, SCALE),
             transforms.RandomHorizontalFlip(),
             transforms.ToTensor(),
-            transforms.Normalize(pictures.data.mean, pictures.data.std),
+            transforms.Normalize(images.data.mean, images.data.std),
         ]
     )
     chosen = torch.utils.data.Subset(datasets.ImageFolder(folder / "train", change), ids.tolist())
     return torch.utils.data.DataLoader(
-        chosen, BATCH, shuffle=True, num_workers=workers, pin_memory=pictures.device.type == "cuda"
+        chosen, BATCH, shuffle=True, num_workers=workers, pin_memory=images.device.type == "cuda"
     )
 
 

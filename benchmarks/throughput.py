@@ -14,10 +14,10 @@ from torch import Tensor
 
 from benchmarks.material import FAST, advance, generated, make_trainer, run_spec
 from benchmarks.measure import Ratio, Scope, take_turns
-from softlabels.grid.recipe import Augment, Optimiser, Precision, Recipe
+from softlabels.grid.parts.recipe import Augment, Optimiser, Precision, Recipe
 from softlabels.grid.spec import ModelSpec
 from softlabels.models import build
-from softlabels.training.pictures import Pictures
+from softlabels.training.images import ImageSplit
 
 AIM = ("≥", 0.95)
 BATCH = 128
@@ -26,7 +26,7 @@ LR, MOMENTUM, WEIGHT_DECAY = 1e-3, 0.9, 1e-4  # a small rate: labels are random,
 
 @dataclass(frozen=True)
 class Case:
-    """A network, its pictures, and how many steps make one repetition."""
+    """A network, its images, and how many steps make one repetition."""
 
     dataset: str
     model: str
@@ -63,8 +63,8 @@ def _measure(case: Case, scope: Scope) -> Ratio:
     )
     with TemporaryDirectory() as name:
         data = generated(Path(name) / "data", case.shape, scope.pick(case.num_train, 64))
-        pictures = Pictures(data, "train", scope.device)
-        trainer = make_trainer(run_spec(case.dataset, case.model, recipe), pictures, Path(name) / "run")
+        images = ImageSplit(data, "train", scope.device)
+        trainer = make_trainer(run_spec(case.dataset, case.model, recipe), images, Path(name) / "run")
         images = torch.from_numpy(data.images("train").copy()).to(scope.device)
         labels = torch.from_numpy(data.labels("train").copy()).to(scope.device)
         bare = BareLoop(case, images, labels, batch)

@@ -30,8 +30,8 @@ from benchmarks.measure import Ratio, Scope, Seconds, Unavailable, take_turns
 from softlabels.files import write_json
 from softlabels.grid.identity import dataset_id, run_id
 from softlabels.grid.parse import from_dict
+from softlabels.grid.parts.translation import CorpusSpec
 from softlabels.grid.spec import Distill, Teacher, TranslationSpec, to_dict
-from softlabels.grid.translation import CorpusSpec
 from softlabels.layout import Layout
 from softlabels.training import job
 from softlabels.training.worker import Worker
@@ -42,7 +42,7 @@ from softlabels.translation.corpus.prepare import prepare
 from softlabels.translation.launch import corpus_arguments, network_arguments, parse, recipe_arguments
 from softlabels.translation.losses import TokenLoss
 from softlabels.translation.network import Corpus, Translator, load
-from softlabels.translation.state import State
+from softlabels.translation.trainer import SavedState
 
 UPDATE_AIM, COMMAND_AIM = ("≤", 1.15), ("≥", 0.98)
 K, T = 4, 2.0
@@ -219,7 +219,7 @@ class Updates:
     def measure(self, scope: Scope) -> Iterator[Ratio]:
         """Each student ÷ plain and ÷ the teacher online; a save ÷ plain."""
         variants: dict[str, Callable[[], None]] = {name: partial(self._advance, name) for name in self.trainers}
-        state = State(self.place.root / "state", "benchmark", 0)
+        state = SavedState(self.place.root / "state", "benchmark", 0)
         state.folder.mkdir()
         variants["save"] = partial(state.save, self._save, [], None)
         seconds = take_turns(variants, scope.repetitions, scope.device)

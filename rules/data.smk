@@ -4,8 +4,6 @@ rule prepare_data:
         f"{LAYOUT.root.parent}/data/{{dataset}}/manifest.json",
     log:
         f"{LOGS}/data/{{dataset}}.log",
-    benchmark:
-        f"{LAYOUT.root}/benchmarks/data/{{dataset}}.tsv"
     wildcard_constraints:
         dataset="|".join(map(re.escape, DATASETS)) or "none",
     conda:
@@ -26,8 +24,6 @@ rule fetch_weights:
         LAYOUT.weights("{weights}"),
     log:
         f"{LOGS}/data/{{weights}}.log",
-    benchmark:
-        f"{LAYOUT.root}/benchmarks/data/{{weights}}.tsv"
     wildcard_constraints:
         weights="[a-z0-9_]+-[0-9a-f]{8}",  # torchvision's name of the file
     conda:

@@ -9,26 +9,21 @@ rule draw_figure:
             f"{LAYOUT.root}/figures/{{paper}}/{{name}}.png",
             caption="../workflow/report/figure.rst",
             category="Figures",
-            labels={"artifact": "{paper} {name}", "format": "picture"},
+            labels={"artifact": "{paper} {name}", "format": "figure"},
         ),
         pdf=f"{LAYOUT.root}/figures/{{paper}}/{{name}}.pdf",
         csv=f"{LAYOUT.root}/figures/{{paper}}/{{name}}.csv",
         provenance=f"{LAYOUT.root}/figures/{{paper}}/{{name}}.provenance.json",
     log:
-        f"{LOGS}/draw/{{paper}}/{{name}}.log",
-    benchmark:
-        f"{LAYOUT.root}/benchmarks/draw/{{paper}}/{{name}}.tsv"
-    wildcard_constraints:
-        paper=ID,
-        name=ID,
+        f"{LOGS}/draw/{{paper}}_{{name}}.log",
     conda:
         "../envs/analysis.yaml"
     params:
         results=LAYOUT.root,
         title=lambda w: artifact_of(w).title,
-        draw=lambda w: artifact_of(w).draw,
+        plot=lambda w: artifact_of(w).plot,
         id=lambda w: artifact_of(w).id,
-        digest=artifact_digest,
+        digest=lambda w: artifact_digest(artifact_of(w), ARTIFACTS),
     shell:
         "softlabels figure --results {params.results} {params.id} > {log} 2>&1"
 
@@ -52,4 +47,4 @@ for artifact in ARTIFACTS.values():
             artifact.target
         input:
             artifact_outputs(artifact),
-            trained_files(artifact),
+            trained_for(artifact),

@@ -7,14 +7,14 @@ METRICS = LAYOUT.joined_metrics
 localrules:
     prepare_data,
     fetch_weights,
-    measure_artifact,
+    measure,
     join_metrics,
     judge_claims,
     draw_figure,
     write_table,
 
 
-rule measure_artifact:
+rule measure:
     input:
         measured_files,
     output:
@@ -22,17 +22,12 @@ rule measure_artifact:
         plotted=LAYOUT.plotted("{paper}", "{name}"),
         inputs=LAYOUT.inputs("{paper}", "{name}"),
     log:
-        f"{LOGS}/measure/{{paper}}/{{name}}.log",
-    benchmark:
-        f"{LAYOUT.root}/benchmarks/measure/{{paper}}/{{name}}.tsv"
-    wildcard_constraints:
-        paper=ID,
-        name=ID,
+        f"{LOGS}/measure/{{paper}}_{{name}}.log",
     conda:
         "../envs/analysis.yaml"
     params:
         results=LAYOUT.root,
-        digest=artifact_digest,
+        digest=lambda w: artifact_digest(artifact_of(w), ARTIFACTS),
     shell:
         "softlabels measure --results {params.results} {wildcards.paper}.{wildcards.name} > {log} 2>&1"
 
@@ -44,8 +39,6 @@ rule join_metrics:
         METRICS,
     log:
         f"{LOGS}/metrics.log",
-    benchmark:
-        f"{LAYOUT.root}/benchmarks/metrics.tsv"
     conda:
         "../envs/analysis.yaml"
     params:
@@ -61,8 +54,6 @@ rule judge_claims:
         LAYOUT.claims,
     log:
         f"{LOGS}/claims.log",
-    benchmark:
-        f"{LAYOUT.root}/benchmarks/claims.tsv"
     conda:
         "../envs/analysis.yaml"
     params:

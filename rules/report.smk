@@ -11,8 +11,6 @@ rule write_report:
         LAYOUT.report,
     log:
         f"{LOGS}/report.log",
-    benchmark:
-        f"{LAYOUT.root}/benchmarks/report.tsv"
     conda:
         "../envs/analysis.yaml"
     params:

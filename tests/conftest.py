@@ -16,11 +16,12 @@ from softlabels.data.prepare import prepare
 from softlabels.grid.spec import DatasetSpec
 from softlabels.training.device import configure
 
+pytest_plugins = ["refusals"]
 DIGITS = DatasetSpec("digits", train_limit=300)
 
 
 def noise(side: tuple[int, int], seed: int) -> Image.Image:
-    """A picture (height, width) with structure at several scales, so that no two crops are alike."""
+    """An image (height, width) with structure at several scales, so that no two crops are alike."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)).resize((side[1], side[0]))
     fine = rng.integers(-30, 30, (*side, 3))
@@ -38,7 +39,7 @@ def write_jpegs(folder: Path, counts: Mapping[str, int], classes: Sequence[str] 
 
 
 def pack_noise(folder: Path, split: str, count: int, side: tuple[int, int] = (60, 80)) -> None:
-    """Generated pictures as files, beside which labels and ids belong."""
+    """Generated images as files, beside which labels and ids belong."""
     files = [folder / f"{split}{i}.jpg" for i in range(count)]
     for i, file in enumerate(files):
         noise(side, i).save(file)

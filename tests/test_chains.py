@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from refusals import refused
 
 from softlabels.errors import SpecError
 from softlabels.grid.audit import audit
@@ -16,8 +17,8 @@ from softlabels.grid.config import read_yaml
 from softlabels.grid.costs import needed_caches
 from softlabels.grid.expand import load_plan
 from softlabels.grid.identity import run_id
-from softlabels.grid.packs import generation
 from softlabels.grid.plan import Plan
+from softlabels.grid.plan import chain as with_teachers
 from softlabels.grid.spec import teacher_of
 
 ROOT = Path(__file__).parents[1]
@@ -56,7 +57,7 @@ artifacts:
   table:
     title: Generations
     kind: table
-    draw: compare_table
+    plot: compare_table
     families: [first, born_again, of_the_last, of_a_poor_one]
     seeds: 2
 """
@@ -80,7 +81,7 @@ def test_each_generation_learns_from_the_one_before() -> None:
         assert teacher is not None
         assert teacher.run == (first[alpha] if g == 1 else chain[g - 1, alpha])
         assert teacher.checkpoint == "best"  # as the family says of each
-        assert generation(run) == g
+        assert len(with_teachers(run, [0])) == g + 1
         assert run_id(run).startswith(
             "digits.mlp.kd-T1-mlp-" + ({0: "hard", 0.1: "ls0.1"}[alpha] if g == 1 else "distill")
         )
@@ -126,26 +127,25 @@ def teacher(grid: dict[str, Any], family: str) -> dict[str, Any]:
 
 
 BAD: list[tuple[Change, str]] = [
-    (lambda g: of(g, "born_again").update(generations=0), r"born_again\.generations: 0 is less than the minimum of 1"),
-    (lambda g: of(g, "born_again").update(generations=1.5), r"born_again\.generations: 1\.5 is not of type 'integer'"),
-    (lambda g: of(g, "first").update(generations=2), r"first\.generations: .* needs targets\.teacher"),
-    (lambda g: of(g, "born_again")["axes"].update(generation=[1]), r"has the axis generation already"),
-    (lambda g: teacher(g, "of_the_last").update(generation=11), r"no teacher born_again\(generation=11\) in the grid"),
-    (lambda g: teacher(g, "of_the_last").pop("generation"), r"several members; say which by generation"),
-    (lambda g: teacher(g, "of_a_poor_one").update(checkpoint="two"), r"'two' is not among the checkpoints of own"),
-    (lambda g: g["checkpoints"].update(one_epoch="step:11"), r"of_a_poor_one\.run.* no weights at step 11; add it to"),
-    (lambda g: g["checkpoints"].update(one_epoch="soon"), r"checkpoints\.one_epoch"),
-    (lambda g: g["checkpoints"].update(last="best"), r"checkpoints"),
-    (lambda g: (g.pop("checkpoints"), None), r"checkpoint must be last, best or step:<n>, not 'one_epoch'"),
+    (lambda g: of(g, "born_again").update(generations=0), "born_again.generations"),
+    (lambda g: of(g, "born_again").update(generations=1.5), "born_again.generations"),
+    (lambda g: of(g, "first").update(generations=2), "first.generations"),
+    (lambda g: of(g, "born_again")["axes"].update(generation=[1]), "generation"),
+    (lambda g: teacher(g, "of_the_last").update(generation=11), "born_again(generation=11)"),
+    (lambda g: teacher(g, "of_the_last").pop("generation"), "generation"),
+    (lambda g: teacher(g, "of_a_poor_one").update(checkpoint="two"), "two"),
+    (lambda g: g["checkpoints"].update(one_epoch="step:11"), "of_a_poor_one.run"),
+    (lambda g: g["checkpoints"].update(one_epoch="soon"), "checkpoints.one_epoch"),
+    (lambda g: g["checkpoints"].update(last="best"), "checkpoints"),
+    (lambda g: (g.pop("checkpoints"), None), "one_epoch"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("change", "sentence"), BAD, ids=range(len(BAD)))
-def test_a_bad_chain_or_checkpoint_is_one_sentence(change: Change, sentence: str) -> None:
-    with pytest.raises(SpecError, match=sentence) as caught:
+@pytest.mark.parametrize(("change", "named"), BAD, ids=range(len(BAD)))
+def test_a_bad_chain_or_checkpoint_is_one_sentence(change: Change, named: str) -> None:
+    with refused(SpecError, named) as caught:
         plan_of(change)
     assert str(caught.value).startswith("config.yaml: grid")
-    assert "\n" not in str(caught.value)
 
 
 # ---------------------------------------------------------------- scales
@@ -154,7 +154,6 @@ def test_a_bad_chain_or_checkpoint_is_one_sentence(change: Change, sentence: str
 def scaled(folder: Path, change: Change = lambda grid: None, **scale: Any) -> Plan:
     for name in ("grids", "scales"):
         (folder / "workflow" / name).mkdir(parents=True)
-    (folder / "workflow" / "schemas").symlink_to(ROOT / "workflow" / "schemas")
     grid = copy.deepcopy(yaml.safe_load(GRID))
     change(grid)
     (folder / "workflow" / "grids" / "own.yaml").write_text(yaml.safe_dump(grid))
@@ -169,8 +168,10 @@ def _without_the_last(grid: dict[str, Any]) -> None:
 
 
 def test_a_scale_keeps_the_first_generations_and_replaces_checkpoints(tmp_path: Path) -> None:
-    thin = {"own": {"born_again": {"generation": [1, 2, 3]}}}
-    plan = scaled(tmp_path, _without_the_last, thin=thin, substitute={"checkpoints": {"one_epoch": "step:20"}})
+    subsample = {"own": {"born_again": {"generation": [1, 2, 3]}}}
+    plan = scaled(
+        tmp_path, _without_the_last, subsample=subsample, substitute={"checkpoints": {"one_epoch": "step:20"}}
+    )
     (artifact,) = plan.artifacts.values()
     assert [m.value("generation") for m in artifact.family("born_again")] == [1, 1, 2, 2, 3, 3]
     (poor,) = artifact.family("of_a_poor_one")
@@ -181,16 +182,13 @@ def test_a_scale_keeps_the_first_generations_and_replaces_checkpoints(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("scale", "sentence"),
+    ("scale", "named"),
     [
-        (
-            {"thin": {"own": {"born_again": {"generation": [1, 3]}}}},
-            r"small\.yaml: thin\.own\.born_again\.generation: no generation can be left out before another",
-        ),
-        ({"substitute": {"checkpoints": {"one_epoc": "step:20"}}}, r"'one_epoc' is not among the checkpoints"),
-        ({"substitute": {"checkpoints": {"one_epoch": "step:7"}}}, r"of_a_poor_one\.run.*keeps no weights at step 7"),
+        ({"subsample": {"own": {"born_again": {"generation": [1, 3]}}}}, "subsample.own.born_again.generation"),
+        ({"substitute": {"checkpoints": {"one_epoc": "step:20"}}}, "one_epoc"),
+        ({"substitute": {"checkpoints": {"one_epoch": "step:7"}}}, "step 7"),
     ],
 )
-def test_bad_scales(tmp_path: Path, scale: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(SpecError, match=sentence):
+def test_bad_scales(tmp_path: Path, scale: dict[str, Any], named: str) -> None:
+    with refused(SpecError, named):
         scaled(tmp_path, _without_the_last, **scale)

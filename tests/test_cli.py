@@ -6,16 +6,19 @@ import json
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
+import yaml
+from refusals import says
 
 from softlabels import cli
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = (
-    "audit", "show", "gc", "specs", "data", "weights", "fingerprint", "train", "cache", "evaluate", "translate",
-    "measure", "figure", "metrics", "claims", "report",
+    "audit", "show", "schema", "gc", "specs", "data", "weights", "fingerprint", "train", "cache", "evaluate",
+    "translate", "measure", "figure", "metrics", "claims", "report",
 )  # fmt: skip
 
 
@@ -74,12 +77,57 @@ def test_audit_of_the_paper(capsys: pytest.CaptureFixture[str]) -> None:
     assert line.split()[1:3] == ["24", "120"]
 
 
+def test_audit_of_the_artifacts_that_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["audit", "--json", "muller2019_fig5", "muller2019.fig2"]) == 0
+    told = capsys.readouterr()
+    report = json.loads(told.out)
+    assert [*report["artifacts"]] == ["muller2019.fig5", "muller2019.fig2"]
+    assert report["trainings"] == sum(job["rule"].startswith("train_") for job in report["jobs"]) + report["done"]
+    assert told.err == ""
+    assert cli.main(["audit", "muller2019_fig5"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    named = {line.split("  ")[0]: line.split("  ", 1)[1].split() for line in (lines[3], lines[-1])}
+    assert [*named] == ["muller2019.fig5", "all, shared runs once"]
+    assert named["muller2019.fig5"] == named["all, shared runs once"]
+    assert not any(line.startswith("muller2019.fig6") for line in lines)
+
+
 def test_show_tells_all_about_a_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     arguments = ["--scale", "paper", "cifar10.resnet56.hard"]
     assert cli.main(["show", *arguments]) == 0
     shown = capsys.readouterr().out
     for part in ("run: cifar10.resnet56.hard.", "muller2019_fig5", "missing", "milestone_every: 4000"):
         assert part in shown
+
+
+def test_show_says_where_an_artifact_is_declared_measured_and_drawn(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["show", "--scale", "paper", "muller2019_table2"]) == 0
+    shown = capsys.readouterr().out
+    assert cli.main(["show", "--scale", "paper", "muller2019.table2"]) == 0
+    assert capsys.readouterr().out == shown
+    page = yaml.safe_load(shown)
+    lines = {}
+    for key in ("declared", "measured", "drawn"):
+        file, number = page[key].split(" ")[0].split(":")
+        lines[key] = (ROOT / file).read_text().splitlines()[int(number) - 1]
+    assert lines["declared"] == "  table2:"
+    assert lines["measured"].startswith("def measure(")
+    assert lines["drawn"].startswith("def table(")
+    assert page["make"] == "snakemake muller2019_table2 --config scale=paper"
+    assert page["files"] == [f"results/paper/tables/muller2019/table2{suffix}" for suffix in (".csv", ".md")]
+
+
+def test_show_knows_a_grid_and_a_figure_of_the_users(tmp_path: Path) -> None:
+    blocks = dict(re.findall(r"^```\w+\n# (\S+)\n(.*?)^```", (ROOT / "docs/extend.md").read_text(), re.M | re.S))
+    (tmp_path / "workflow").symlink_to(ROOT / "workflow")
+    (tmp_path / "my_figures.py").write_text(blocks["my_figures.py"])
+    grid = "grid:\n" + textwrap.indent(blocks["workflow/grids/example2026.yaml"], "  ")
+    (tmp_path / "config.yaml").write_text(f"papers: []\n{grid}")
+    command = [sys.executable, "-m", "softlabels.cli", "show", "example2026_bars"]
+    page = yaml.safe_load(subprocess.check_output(command, cwd=tmp_path, text=True))
+    number = int(re.fullmatch(r"config\.yaml:(\d+) \(grid\.artifacts\.bars\)", page["declared"])[1])  # type: ignore[index]
+    assert (tmp_path / "config.yaml").read_text().splitlines()[number - 1] == "    bars:"
+    assert re.fullmatch(r"my_figures\.py:\d+ \(draw\)", page["drawn"])
 
 
 @pytest.mark.parametrize("run", ["nobody", "cifar10"])
@@ -99,31 +147,27 @@ def test_data_are_prepared_by_hand(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words", "code"),
+    ("arguments", "named", "code"),
     [
-        (["data", "{", "--out", "x"], "the JSON given is not valid", 2),
+        (["data", "{", "--out", "x"], "JSON", 2),
         (["data", '{"name": "digits", "sise": 3}', "--out", "x"], "sise", 2),
         (["audit", "--scale", "papre"], "papre", 2),
-        (["audit", "--config", "nowhere.yaml"], "nowhere.yaml does not exist", 2),
-        (["train", "--device", "cpu", "results/demo/run.json"], "is not of the form", 2),
+        (["audit", "--config", "nowhere.yaml"], "nowhere.yaml", 2),
+        (["audit", "muller2019_fig50"], "muller2019_fig5", 2),
+        (["train", "--device", "cpu", "results/demo/run.json"], "results/demo/run.json", 2),
         (["train", "--device", "abacus", "results/demo/runs/x/seed0/run.json"], "abacus", 2),
-        (["metrics", "nowhere.csv", "--out", "x"], "nowhere.csv does not exist", 1),
+        (["metrics", "nowhere.csv", "--out", "x"], "nowhere.csv", 1),
         (["measure", "--results", "nowhere", "muller2019.fig5"], "nowhere", 1),
         (["fingerprint", "nowhere"], "nowhere", 1),
     ],
 )
-def test_a_mistake_is_one_line(arguments: list[str], words: str, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_is_one_line(arguments: list[str], named: str, code: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(arguments) == code
-    told = capsys.readouterr()
-    assert told.err.startswith(f"softlabels {arguments[0]}: ")
-    assert words in told.err
-    assert told.err.count("\n") == 1
+    says(capsys.readouterr().err, f"softlabels {arguments[0]}", named)
     assert not Path("x").exists()
 
 
 def test_training_of_an_unknown_run_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "results" / "demo" / "runs" / "digits.mlp.hard.00000000" / "seed0" / "run.json"
     assert cli.main(["train", "--device", "cpu", str(output)]) != 0
-    told = capsys.readouterr().err
-    assert "digits.mlp.hard.00000000" in told
-    assert told.count("\n") == 1
+    says(capsys.readouterr().err, "digits.mlp.hard.00000000")

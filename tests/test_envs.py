@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -68,10 +69,16 @@ def test_conda_environments_have_every_dependency() -> None:
     assert set(runtime_of_fairseq()) <= found["train"] | {"packaging"}  # which hydra-core brings
 
 
+def installed_fairseq() -> str:
+    """Of the packages in envs/fairseq.txt the one that is here."""
+    (name,) = set(importlib.metadata.packages_distributions()["fairseq"])
+    return name
+
+
 def runtime_of_fairseq() -> dict[str, str]:
     """What fairseq asks for, without what translation does not use: normalised name → condition on the version."""
     asked = {}
-    for requirement in importlib.metadata.requires("fairseq-fixed") or ():
+    for requirement in importlib.metadata.requires(installed_fairseq()) or ():
         name, condition = re.fullmatch(r"([A-Za-z0-9_-]+)([^;]*)(?:;.*)?", requirement).groups()  # type: ignore[union-attr]
         if ";" not in requirement:
             asked[normal(name)] = condition
@@ -88,11 +95,63 @@ def test_the_lock_has_every_dependency() -> None:
             assert [int(n) for n in version.split(".")[:2]] >= [int(n) for n in least.split(".")], name
 
 
-def test_fairseq_is_the_one_of_the_lock_wherever_it_is_built() -> None:
-    """A pinned source by its checksum, compiled without CUDA for the torch that is there, without dependencies."""
+def fairseq_pins() -> dict[str, Requirement]:
+    """Package → its line in envs/fairseq.txt: version, and the condition under which it is taken."""
     lines = [line for line in (ROOT / "envs" / "fairseq.txt").read_text().splitlines() if not line.startswith("#")]
-    assert len(lines) == 1
-    assert re.fullmatch(rf"fairseq-fixed=={lock()['fairseq-fixed']} --hash=sha256:[0-9a-f]{{64}}", lines[0])
+    lines.remove("--only-binary ve-fairseq")
+    pins = [Requirement(re.sub(r"( --hash=sha256:[0-9a-f]{64})+$", "", line)) for line in lines]
+    return {pin.name: pin for pin in pins}
+
+
+HERE = {"python_version": "3.11", "sys_platform": "linux"}
+HERE |= {"platform_machine": "x86_64", "platform_python_implementation": "CPython"}
+
+
+@pytest.mark.parametrize(
+    ("machine", "name"),
+    [
+        ({}, "ve-fairseq"),
+        ({"python_version": "3.12"}, "ve-fairseq"),
+        ({"python_version": "3.13"}, "fairseq-fixed"),
+        ({"python_version": "3.14"}, "fairseq-fixed"),
+        ({"platform_machine": "aarch64"}, "fairseq-fixed"),
+        ({"sys_platform": "darwin"}, "fairseq-fixed"),
+        ({"platform_python_implementation": "PyPy"}, "fairseq-fixed"),
+    ],
+)
+def test_every_machine_gets_one_fairseq(machine: dict[str, str], name: str) -> None:
+    conditions = {package: pin.marker for package, pin in fairseq_pins().items()}
+    assert [package for package, marker in conditions.items() if marker and marker.evaluate(HERE | machine)] == [name]
+    for package, marker in conditions.items():  # check.sh reads it as Python
+        assert eval(str(marker), dict(HERE | machine)) == (package == name)
+
+
+@pytest.mark.parametrize(
+    ("condition", "asked"), [('python_version < "3"', ""), ('sys_platform != "" and python_version >= "3.11"', "g++")]
+)
+def test_a_compiler_is_asked_for_only_where_fairseq_is_compiled(condition: str, asked: str, tmp_path: Path) -> None:
+    for name in ("git", "make", "dirname"):  # a machine without g++
+        (tmp_path / name).symlink_to(shutil.which(name) or "")
+    shutil.copy(ROOT / "envs" / "check.sh", tmp_path)
+    before = str(fairseq_pins()["fairseq-fixed"].marker)
+    text = (ROOT / "envs" / "fairseq.txt").read_text()
+    assert before in text
+    (tmp_path / "fairseq.txt").write_text(text.replace(before, condition))
+    sh = shutil.which("sh") or ""
+    command = [sh, tmp_path / "check.sh", sys.executable]
+    done = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert done.returncode == bool(asked), done.stderr
+    said = (
+        r"softlabels needs: g\+\+( python3-dev)? \(on Debian: apt install git make python3-venv g\+\+ python3-dev\)\n"
+    )
+    assert re.fullmatch(said if asked else "", done.stderr), done.stderr
+
+
+def test_fairseq_is_the_one_of_the_lock_wherever_it_is_installed() -> None:
+    """Pinned by checksums, without dependencies, and where it is compiled, without CUDA for the torch that is there."""
+    assert {name: str(pin.specifier) for name, pin in fairseq_pins().items()} == {
+        name: f"=={lock()[name]}" for name in ("ve-fairseq", "fairseq-fixed")
+    }
     for name in ("Makefile", "envs/train.post-deploy.sh", "envs/softlabels.def"):
         commands = re.findall(r"[^\n]*pip install.*", (ROOT / name).read_text().replace("\\\n", ""))
         (place,) = [number for number, command in enumerate(commands) if "envs/fairseq.txt" in command]
@@ -118,7 +177,7 @@ def test_the_package_and_its_image_side_need_no_fairseq() -> None:
     code = (
         "import sys; sys.modules['fairseq'] = sys.modules['fairseq_cli'] = None\n"
         "import softlabels, softlabels.cli, softlabels.training.job, softlabels.training.probes\n"
-        "import softlabels.figures.make, softlabels.grid.audit, softlabels.inspect, softlabels.notebook\n"
+        "import softlabels.figures.make, softlabels.grid.audit, softlabels.store_report, softlabels.notebook\n"
         "assert not [name for name in sys.modules if name.startswith(('fairseq.', 'hydra', 'omegaconf'))]"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -167,7 +226,7 @@ def test_conda_environments_get_the_package_itself(environment: str, tmp_path: P
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", prefix], check=True)
     (site,) = prefix.glob("lib/python3*/site-packages")
     # Of this environment, because the new one is made without the network; fairseq as one that is built already.
-    for package in ("pip", "setuptools", *(["fairseq-fixed"] if environment == "train" else [])):
+    for package in ("pip", "setuptools", *([installed_fairseq()] if environment == "train" else [])):
         for file in importlib.metadata.files(package) or ():
             if ".." not in file.parts:
                 (site / file).parent.mkdir(parents=True, exist_ok=True)
@@ -182,12 +241,12 @@ def test_conda_environments_get_the_package_itself(environment: str, tmp_path: P
     assert deploy().returncode != 0  # conda did not activate the environment
     done = deploy(CONDA_PREFIX=str(prefix))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert ("fairseq-fixed" in done.stdout) == (environment == "train")
+    assert ("already satisfied: " + installed_fairseq() in done.stdout) == (environment == "train")
     assert "usage: softlabels" in subprocess.check_output([prefix / "bin" / "softlabels", "--help"], text=True)
     command = [prefix / "bin" / "python", "-c", "import softlabels; print(softlabels.__file__)"]
     assert subprocess.check_output(command, text=True).strip() == str(tree / "src" / "softlabels" / "__init__.py")
     if environment == "train":
-        (tree / "envs" / "fairseq.txt").write_text("fairseq-fixed==0 --hash=sha256:" + 64 * "0")
+        (tree / "envs" / "fairseq.txt").write_text(f"{installed_fairseq()}==0 --hash=sha256:" + 64 * "0")
         assert deploy(CONDA_PREFIX=str(prefix)).returncode != 0  # another one is not taken for it
 
 
@@ -200,7 +259,7 @@ def test_the_rules_use_environments_that_exist() -> None:
 
 @pytest.mark.workflow
 def test_the_workflow_is_tidy() -> None:
-    """snakemake --lint asks for a log and an environment of every rule; a benchmark it does not ask for."""
+    """Every rule that runs a command has a log and an environment."""
     done = subprocess.run([BIN / "snakemake", "--lint"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     done = subprocess.run(
@@ -209,4 +268,4 @@ def test_the_workflow_is_tidy() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     for path in (ROOT / "rules").glob("*.smk"):
         text = path.read_text()
-        assert text.count("shell:") == text.count("benchmark:") == text.count("log:") == text.count("conda:"), path.name
+        assert text.count("shell:") == text.count("log:") == text.count("conda:"), path.name

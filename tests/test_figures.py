@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import seaborn
+from refusals import refused
 from safetensors.numpy import load_file, save_file
 from scipy.special import log_softmax, softmax
 
@@ -19,9 +20,9 @@ from softlabels.figures.intervals import bounds
 from softlabels.figures.source import Source
 from softlabels.files import write_json
 from softlabels.grid.identity import probe_id, run_id
+from softlabels.grid.parts.probes import Probe
+from softlabels.grid.parts.recipe import Optimiser, Recipe
 from softlabels.grid.plan import Artifact, Member
-from softlabels.grid.probes import Probe
-from softlabels.grid.recipe import Optimiser, Recipe
 from softlabels.grid.spec import DatasetSpec, Distill, Hard, ModelSpec, RunSpec, Smooth, Targets, Teacher
 from softlabels.layout import Layout
 from softlabels.metrics.calibration import ece
@@ -49,7 +50,7 @@ def member(family: str, run: RunSpec, seeds: int = 3, paper: str = "cifar10") ->
 def artifact(draw: str, members, kind="figure", probes=(), options=None, name="muller2019.fig5") -> Artifact:
     return Artifact(
         name, f"Test of {draw}", kind, draw, tuple(members), tuple(probes), options or {},
-        ("demo: digits stand for CIFAR-10; 3 seeds instead of 5; α of teachers thinned to 0, 0.3, 0.6",
+        ("demo: digits stand for CIFAR-10; 3 seeds instead of 5; α of teachers subsampled to 0, 0.3, 0.6",
          "demo: recipes of this scale"),
     )  # fmt: skip
 
@@ -237,7 +238,7 @@ def test_equal_numbers_give_equal_bytes(layout: Layout) -> None:
 def test_gamma_needs_the_teacher_with_a_probe(layout: Layout) -> None:
     art = fig5(layout)
     bare = artifact("smoothing_curves", art.members)
-    with pytest.raises(SpecError, match="family kd_temperatures needs its teacher"):
+    with refused(SpecError, "kd_temperatures"):
         make.measure_artifact(bare, layout, "demo")
 
 
@@ -354,7 +355,7 @@ def test_probes_of_other_weights_are_refused(layout: Layout) -> None:
         assert source.probe(art.members[0], 0, CLEAN) is not None
     for label in ("last", "step20", "step40"):
         save_file(tensors, path, {"meta": json.dumps({"weights": {label: "cd" * 32}})})
-        with pytest.raises(DataError, match=r"train-logits\S*\.safetensors is of other weights .*; delete it"):
+        with refused(DataError, "train-logits"):
             source.probe(art.members[0], 0, CLEAN)
 
 
@@ -467,7 +468,7 @@ def test_projection(layout: Layout) -> None:
 def test_projection_refuses_a_row_that_selects_nothing(layout: Layout) -> None:
     entry = {"dataset": "cifar100", "classes": [0, 1, 2]}
     art = artifact("projection", [member("alexnet", spec(Hard()))], options={"rows": [entry]})
-    with pytest.raises(SpecError, match=r"options\.rows\[0\] selects no member"):
+    with refused(SpecError, "options.rows[0]"):
         make.measure_artifact(art, layout, "demo")
 
 
@@ -514,7 +515,7 @@ def test_information(layout: Layout) -> None:
 def test_information_needs_two_classes(layout: Layout) -> None:
     probe = Probe(classes=(0, 1, 2), views=6, checkpoints="milestones")
     art = artifact("information", [member("teachers", spec(Hard()))], probes=[("teachers", probe)])
-    with pytest.raises(SpecError, match="needs two classes"):
+    with refused(SpecError, "artifact muller2019.fig5", "probe of teachers"):
         make.measure_artifact(art, layout, "demo")
 
 
@@ -611,9 +612,9 @@ def test_interval_by_hand() -> None:
 
 
 def test_unknown_module_and_kind_are_refused(layout: Layout) -> None:
-    with pytest.raises(SpecError, match="draw must be one of"):
+    with refused(SpecError, "artifact muller2019.fig5", "plot"):
         make.measure_artifact(artifact("os", []), layout, "demo")
-    with pytest.raises(SpecError, match="makes no figure"):
+    with refused(SpecError, "artifact muller2019.fig5", "kind: table"):
         make.measure_artifact(artifact("compare_table", own_grid(layout).members), layout, "demo")
 
 
@@ -630,4 +631,4 @@ def test_merge_metrics_keeps_every_digit(layout: Layout, tmp_path: Path) -> None
 
 
 def test_the_palette_is_the_one_of_seaborn_for_colour_blind_readers() -> None:
-    assert [tuple(colour) for colour in style.PALETTE] == [tuple(c) for c in seaborn.color_palette("colorblind")]
+    assert [c.upper() for c in seaborn.color_palette("colorblind").as_hex()] == style.PALETTE

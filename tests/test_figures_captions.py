@@ -7,13 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from softlabels.figures.declared import DRAWINGS
+from softlabels.figures.drawing import DRAWINGS, kinds_of
 
 jinja2 = pytest.importorskip("jinja2")
 docutils = pytest.importorskip("docutils.core")
 REPORT = Path(__file__).parents[1] / "workflow" / "report"
-TABLES = tuple(name for name, drawing in DRAWINGS.items() if "table" in drawing.kinds)
-FIGURES = tuple(name for name, drawing in DRAWINGS.items() if "figure" in drawing.kinds)
+TABLES = tuple(name for name in DRAWINGS if "table" in kinds_of(name))
+FIGURES = tuple(name for name in DRAWINGS if "figure" in kinds_of(name))
 
 
 def html(name: str, **snakemake: object) -> str:
@@ -26,8 +26,8 @@ def html(name: str, **snakemake: object) -> str:
 @pytest.mark.parametrize(("file", "draw"), [*(("figure.rst", d) for d in FIGURES), *(("table.rst", d) for d in TABLES)])
 def test_every_kind_has_a_caption_of_its_own(file: str, draw: str) -> None:
     params = {"title": "A title", "id": "muller2019.fig5"}
-    said = html(file, params=SimpleNamespace(draw=draw, **params))
-    silent = html(file, params=SimpleNamespace(draw="", **params))
+    said = html(file, params=SimpleNamespace(plot=draw, **params))
+    silent = html(file, params=SimpleNamespace(plot="", **params))
     assert "A title" in silent
     assert len(said) > len(silent) + 300
 

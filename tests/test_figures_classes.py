@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from refusals import refused
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from scipy.special import softmax
@@ -23,39 +24,39 @@ from scipy.special import softmax
 from softlabels.data.prepare import prepare
 from softlabels.errors import DataError, SoftlabelsError, SpecError
 from softlabels.figures import make
-from softlabels.figures.declared import check
-from softlabels.figures.declared.sets import files_of
+from softlabels.figures.drawing import check
+from softlabels.figures.shown_classes import custom_tables
 from softlabels.files import read_json
 from softlabels.grid.costs import probe_flops
 from softlabels.grid.expand import load_plan
 from softlabels.grid.files import read_artifact, write_plan
 from softlabels.grid.identity import dataset_id, needed_cache, probe_id, run_id
+from softlabels.grid.parts.probes import ClassMeans, Probe
+from softlabels.grid.parts.recipe import Augment, Optimiser, Recipe
 from softlabels.grid.plan import Artifact, Member, Plan
-from softlabels.grid.probes import ClassMeans, Probe
-from softlabels.grid.recipe import Augment, Optimiser, Recipe
-from softlabels.grid.resources import _probe_bytes
 from softlabels.grid.spec import DatasetSpec, Hard, ModelSpec, RunSpec
+from softlabels.grid.tasks.image import ImageTask
 from softlabels.layout import Layout
-from softlabels.metrics.answers import read_class_means, read_features
 from softlabels.metrics.class_sets import by_groups, families
 from softlabels.metrics.diffusion import diffusion_index, pairwise_distances
 from softlabels.metrics.geometry import span_pca
+from softlabels.metrics.probe_outputs import read_class_means, read_features
 from softlabels.metrics.rows import read_rows
 from softlabels.metrics.soft_targets import entropy
 from softlabels.training import job
 from softlabels.training.device import configure
-from softlabels.training.probes import _chosen, ask
+from softlabels.training.probes import _chosen
 from softlabels.training.worker import Worker
 
 ROOT = Path(__file__).parents[1]
-TARGETS = ["ring_0", {"snake": "comb_3"}]
+CLASSES = ["ring_0", {"snake": "comb_3"}]
 SEEDS = (0, 1)
 MEANS = [{"what": "class_means", "split": split} for split in ("train", "val")]
 
 
 def artifact(kind: str, draw: str, families: list[str], probes: dict[str, Any], **options: Any) -> dict[str, Any]:
     return {
-        "title": f"Test of {draw}", "kind": kind, "draw": draw, "families": families, "seeds": list(SEEDS),
+        "title": f"Test of {draw}", "kind": kind, "plot": draw, "families": families, "seeds": list(SEEDS),
         "probes": probes, "options": options,
     }  # fmt: skip
 
@@ -82,32 +83,32 @@ GRID: dict[str, Any] = {
     },
     "artifacts": {
         "eta": artifact(
-            "table", "diffusion", ["students"], {"students": MEANS}, targets=TARGETS, sets={"by": "families"}
+            "table", "diffusion", ["students"], {"students": MEANS}, classes=CLASSES, sets={"by": "families"}
         ),
         "eta_drawn": artifact(
-            "figure", "diffusion", ["students", "hard"], {"students": MEANS, "hard": MEANS}, targets=TARGETS,
+            "figure", "diffusion", ["students", "hard"], {"students": MEANS, "hard": MEANS}, classes=CLASSES,
             sets={"by": "distance", "reference": "hard", "nearest": 15, "farthest": 80},
         ),
         "pairs": artifact(
             "table", "diffusion", ["students"],
             {"students": [{"what": "features", "split": s, "per_class": 8} for s in ("train", "val")]},
-            targets=TARGETS, distance="pairwise",
+            classes=CLASSES, distance="pairwise",
             sets={"by": "list", "of": {"ring_0": {"similar": ["ring_1", 2], "dissimilar": ["box_0"]},
                                        "snake": {"similar": ["comb_0"], "dissimilar": ["box_0", "box_1"]}}},
         ),
         "sets": artifact(
-            "table", "class_sets", ["hard"], {"hard": MEANS[1]}, targets=TARGETS, method_1={"by": "families"},
+            "table", "class_sets", ["hard"], {"hard": MEANS[1]}, classes=CLASSES, method_1={"by": "families"},
             method_2={"by": "distance", "reference": "hard", "nearest": 15, "farthest": 80},
         ),
         "accuracy": artifact(
-            "table", "class_accuracy", ["students"], {"students": {"classes": ["comb_3", "ring_0"]}}, targets=TARGETS
+            "table", "class_accuracy", ["students"], {"students": {"classes": ["comb_3", "ring_0"]}}, classes=CLASSES
         ),
         "probabilities": artifact(
-            "figure", "class_probabilities", ["smooth"], {"smooth": {"classes": [0, 19]}}, targets=TARGETS,
+            "figure", "class_probabilities", ["smooth"], {"smooth": {"classes": [0, 19]}}, classes=CLASSES,
             temperatures=[1, 4],
         ),
         "counts": artifact(
-            "table", "class_probabilities", ["smooth"], {"smooth": {"classes": [0, 19]}}, targets=TARGETS,
+            "table", "class_probabilities", ["smooth"], {"smooth": {"classes": [0, 19]}}, classes=CLASSES,
             temperatures=[1],
         ),
         "entropies": artifact(
@@ -119,7 +120,7 @@ GRID: dict[str, Any] = {
         ),
         "samples": artifact(
             "figure", "samples", ["hard"], {"hard": {"what": "pictures", "classes": [19, 0], "per_class": 3}},
-            targets=TARGETS,
+            classes=CLASSES,
         ),
     },
 }  # fmt: skip
@@ -153,7 +154,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Layout:
         (run_id(m.run), seed, probe_id(p))
         for a in plan.artifacts.values() for family, p in a.probes for m in a.family(family) for seed in SEEDS
     ]  # fmt: skip
-    ask(worker, list(dict.fromkeys(questions)))
+    job.evaluate_probes(worker, list(dict.fromkeys(questions)))
     torch.set_flush_denormal(False)
     return layout
 
@@ -206,7 +207,7 @@ def test_class_means_are_the_means_of_the_features(trained: Layout) -> None:
     np.testing.assert_array_equal(means["labels"], range(20))
     data = np.load(trained.data(dataset_id(member("eta", "students", T=1).run.dataset)) / "val_labels.npy")
     np.testing.assert_array_equal(means["counts"], np.bincount(data, minlength=20))
-    # 8 pictures of each class have been asked for their features: the same means of as many pictures
+    # 8 images of each class have been asked for their features: the same means of as many images
     worker = Worker(trained, configure("cpu"))
     torch.set_flush_denormal(False)
     probe = ClassMeans("class_means", "val", per_class=8)
@@ -214,7 +215,7 @@ def test_class_means_are_the_means_of_the_features(trained: Layout) -> None:
         '{"what": "class_means", "split": "val", "per_class": 8}'
     )
     run = run_id(member("eta", "students", T=3).run)
-    ask(worker, [(run, 1, probe_id(probe))])
+    job.evaluate_probes(worker, [(run, 1, probe_id(probe))])
     found = load_file(trained.probe(run, 1, probe_id(probe)))
     assert (found["counts"] == 8).all()
     by_hand = [few["features/last"][few["labels"] == k, 0].mean(axis=0, dtype=np.float64) for k in range(20)]
@@ -232,22 +233,23 @@ def test_classes_by_name_and_by_index_are_one_question() -> None:
 
 def test_names_that_only_the_data_tell_are_looked_up_there() -> None:
     data = SimpleNamespace(num_classes=3, class_names=("ant", "bee", "cat"))
-    pictures: Any = SimpleNamespace(data=data, labels=torch.tensor([2, 0, 2, 1, 2]), device=torch.device("cpu"))
-    assert _chosen(pictures, Probe(classes=("cat", 1), per_class=1), "probe x").tolist() == [0, 3]
-    with pytest.raises(SpecError, match=r"^probe x: no class is called 'cats'; did you mean 'cat'"):
-        _chosen(pictures, Probe(classes=("cats",)), "probe x")
-    with pytest.raises(SpecError, match=r"^probe x: class cat is given twice"):
-        _chosen(pictures, Probe(classes=(2, "cat")), "probe x")
-    pictures.labels = torch.tensor([0, 1])
-    with pytest.raises(SoftlabelsError, match="class 2 has 0 images in train, the probe wants 1"):
-        _chosen(pictures, ClassMeans("class_means"), "probe x")
+    images: Any = SimpleNamespace(data=data, labels=torch.tensor([2, 0, 2, 1, 2]), device=torch.device("cpu"))
+    assert _chosen(images, Probe(classes=("cat", 1), per_class=1), "probe x").tolist() == [0, 3]
+    with refused(SpecError, "probe x", "cats", "cat"):
+        _chosen(images, Probe(classes=("cats",)), "probe x")
+    with refused(SpecError, "probe x", "cat"):
+        _chosen(images, Probe(classes=(2, "cat")), "probe x")
+    images.labels = torch.tensor([0, 1])
+    with refused(SoftlabelsError, "class 2", "train"):
+        _chosen(images, ClassMeans("class_means"), "probe x")
 
 
 def test_means_of_all_of_imagenet_stay_small() -> None:
     recipe = Recipe(256, Optimiser(0.1), epochs=90, augment=Augment(side=224))
     run = RunSpec(DatasetSpec("imagenet"), ModelSpec("resnet50"), Hard(), recipe)
+    of_probe = ImageTask(run).probe_bytes
     means, features = ClassMeans("class_means"), Probe(what="features")
-    assert _probe_bytes(run, means) < 20e6 < 1e9 < _probe_bytes(run, features)
+    assert of_probe(means) < 20e6 < 1e9 < of_probe(features)
     assert probe_flops(run, features) == 2 * (probe_flops(run, means) or 0)
 
 
@@ -284,7 +286,7 @@ def test_diffusion_stands_beside_the_paper_and_stand_ins_are_said(trained: Layou
     assert not made(trained, "eta")[0]["stands_for"].any()
     art = replace(
         art, id="chandrasegaran2022.table3", members=tuple(replace(m, published=names) for m in art.members),
-        options={**art.options, "targets": [{"king_snake": "comb_3"}]},
+        options={**art.options, "classes": [{"king_snake": "comb_3"}]},
     )  # fmt: skip
     rows, plotted, _ = made(trained, art)
     assert set(rows["target_class"]) == {"comb_3"}
@@ -422,7 +424,7 @@ def test_printed_entropies_at_lost_temperatures_stand_beside_ours(trained: Layou
     assert beside["ls", "entropy", 3.0] == 5.118
 
 
-def test_samples_are_the_pictures_of_the_data(trained: Layout) -> None:
+def test_samples_are_the_images_of_the_data(trained: Layout) -> None:
     _, plotted, face = made(trained, "samples")
     folder = trained.data(dataset_id(member("samples", "hard").run.dataset))
     labels, images = np.load(folder / "train_labels.npy"), np.load(folder / "train_images.npy")
@@ -430,7 +432,7 @@ def test_samples_are_the_pictures_of_the_data(trained: Layout) -> None:
     pixels = np.frombuffer(zlib.decompress(base64.b64decode(third["pixels"])), dtype=np.uint8)
     np.testing.assert_array_equal(pixels.reshape(1, 16, 16), images[np.flatnonzero(labels == 19)[2]])
     assert plotted["target_class"].tolist() == ["ring_0"] * 3 + ["snake"] * 3
-    assert face[0].startswith("The first 3 train pictures")
+    assert face[0].startswith("The first 3 train images")
 
 
 # ---------------------------------------------------------------- faults
@@ -450,7 +452,7 @@ def test_a_class_without_images_is_said(layout: Layout) -> None:
     paths = [answered(layout, "eta", "students", 0, 0, T=t) for t in (1, 3)]
     for path in paths:
         changed(layout, path, lambda tensors: tensors.update({name: t[:-1] for name, t in tensors.items()}))
-    with pytest.raises(DataError, match=f"{paths[0].name} holds no image of class comb_3; ask for it, or leave it out"):
+    with refused(DataError, paths[0].name, "comb_3"):
         made(layout, "eta")
 
 
@@ -459,17 +461,17 @@ def test_the_answers_of_another_run_are_refused(layout: Layout) -> None:
     path = answered(layout, "eta", "students", 0, 0, T=3)
     path.unlink()
     shutil.copy(other, path)
-    with pytest.raises(DataError, match=f"{path.name} is of other weights than the run's weights.safetensors"):
+    with refused(DataError, path.name, "weights.safetensors"):
         made(layout, "eta")
 
 
 def test_means_that_do_not_belong_together_are_refused(layout: Layout) -> None:
     path = answered(layout, "eta", "students", 0, 0, T=1)
     changed(layout, path, lambda tensors: tensors.update(counts=tensors["counts"][1:]))
-    with pytest.raises(DataError, match=f"{path.name}: a mean must be of one class"):
+    with refused(DataError, path.name):
         made(layout, "eta")
     changed(layout, path, lambda tensors: [tensors.pop("counts")])
-    with pytest.raises(DataError, match=f"{path.name} holds no counts"):
+    with refused(DataError, path.name):
         made(layout, "eta")
 
 
@@ -485,88 +487,77 @@ def of(name: str, **options: Any) -> Callable[[dict[str, Any]], None]:
 
 DISTANCE = {"by": "distance", "reference": "hard"}
 BAD = [
-    (of("eta", targets=["ring_9"]), r"options\.targets: no class is called 'ring_9'; did you mean 'ring_\d'"),
-    (of("eta", targets=[20]), r"options\.targets: there is no class 20; the last one is 19"),
-    (of("eta", targets={"snake": 3}), r"options\.targets must list classes by name or index"),
-    (of("eta", targets=["ring_0", {"ring_0": 3}]), r"options\.targets names a class twice"),
-    (of("eta", targets=[{"a": 3}, {"b": "ring_3"}]), r"options\.targets: class ring_3 is given twice"),
-    (of("eta", temperatures=[3, 1]), r"options\.temperatures must be two rising ones"),
-    (of("eta", temperatures=[2, 3]), r"the student of students at T = 3 needs one at T = 2"),
-    (of("eta", temperatures=[1, 64]), r"diffusion needs students \(kind: distill\) at T = 64"),
-    (of("eta", distance="far"), r"options\.distance must be one of centroid, pairwise, pairwise_unprojected"),
-    (of("eta", distance="pairwise"), "family students needs a probe of what: features and split: train"),
-    (of("eta", sets=None), r"options\.sets\.by must be one of families, groups, distance, list"),
-    (of("eta", sets={"by": "families", "nearest": 1}), r"options\.sets\.nearest has no effect by families"),
-    (of("eta", sets={"by": "groups"}), r"options\.sets\.file is missing"),
-    (of("eta", sets=DISTANCE), "has no family 'hard'"),
-    (of("eta_drawn", sets=DISTANCE | {"farthest": 120}), r"options\.sets\.farthest must be a percentage above 0"),
-    (of("eta_drawn", sets=DISTANCE | {"reference": "students"}), "family students has 2 members"),
+    (of("eta", classes=["ring_9"]), "ring_9"),
+    (of("eta", classes=[20]), "options.classes"),
+    (of("eta", classes={"snake": 3}), "options.classes"),
+    (of("eta", classes=["ring_0", {"ring_0": 3}]), "options.classes"),
+    (of("eta", classes=[{"a": 3}, {"b": "ring_3"}]), "ring_3"),
+    (of("eta", temperatures=[3, 1]), "options.temperatures"),
+    (of("eta", temperatures=[2, 3]), "T = 2"),
+    (of("eta", temperatures=[1, 64]), "T = 64"),
+    (of("eta", distance="far"), "options.distance"),
+    (of("eta", distance="pairwise"), "what: features"),
+    (of("eta", sets=None), "options.sets.by"),
+    (of("eta", sets={"by": "families", "nearest": 1}), "options.sets.nearest"),
+    (of("eta", sets={"by": "groups"}), "options.sets.file"),
+    (of("eta", sets=DISTANCE), "hard"),
+    (of("eta_drawn", sets=DISTANCE | {"farthest": 120}), "options.sets.farthest"),
+    (of("eta_drawn", sets=DISTANCE | {"reference": "students"}), "students"),
     (
         of("pairs", sets={"by": "list", "of": {"ring_0": {"similar": ["ring_1"], "dissimilar": ["box_0", "ring_1"]}}}),
-        "S1 and S2 of target class 'ring_0' overlap in ring_1; keep it in one",
+        "ring_0",
     ),
-    (of("pairs", sets={"by": "list", "of": {}}), r"options\.sets\.of\.ring_0 must list its classes under similar"),
-    (asked("eta", students=MEANS[0]), "family students needs a probe of what: class_means and split: val"),
-    (
-        asked("eta", students=[MEANS[0] | {"classes": [0, 1]}, MEANS[1]]),
-        "the train probe of students does not hold class comb_3; add it to its classes",
-    ),
-    (asked("accuracy", students={"classes": ["ring_0"]}), "the train probe of students does not hold class comb_3"),
-    (
-        asked("sets", hard=MEANS[1] | {"classes": [0]}),
-        "family hard needs a probe of what: class_means over all classes",
-    ),
-    (of("sets", method_2={"by": "families"}), r"options\.method_2\.by must be distance"),
-    (of("counts", temperatures=[0]), r"options\.temperatures must be above 0, not 0"),
-    (of("counts", temperatures=[]), r"options\.temperatures must list one or more temperatures"),
-    (asked("entropies", hard={"per_class": 3}), "family hard needs a probe of what: logits and split: train, of all"),
-    (of("entropies", match={"T_a": -1}), r"options\.match must map names to temperatures"),
-    (
-        lambda grid: grid["artifacts"]["entropies"].update(families=["smooth"], probes={"smooth": {}}),
-        r"options\.match needs one hard-label and one smoothed teacher",
-    ),
-    (asked("samples", hard={}), "samples needs a probe of what: pictures"),
-    (asked("samples", hard={"what": "pictures", "classes": [0]}), "the probe of hard does not hold class comb_3"),
+    (of("pairs", sets={"by": "list", "of": {}}), "options.sets.of.ring_0"),
+    (asked("eta", students=MEANS[0]), "what: class_means"),
+    (asked("eta", students=[MEANS[0] | {"classes": [0, 1]}, MEANS[1]]), "comb_3"),
+    (asked("accuracy", students={"classes": ["ring_0"]}), "comb_3"),
+    (asked("sets", hard=MEANS[1] | {"classes": [0]}), "what: class_means"),
+    (of("sets", method_2={"by": "families"}), "options.method_2.by"),
+    (of("counts", temperatures=[0]), "options.temperatures"),
+    (of("counts", temperatures=[]), "options.temperatures"),
+    (asked("entropies", hard={"per_class": 3}), "what: logits"),
+    (of("entropies", match={"T_a": -1}), "options.match"),
+    (lambda grid: grid["artifacts"]["entropies"].update(families=["smooth"], probes={"smooth": {}}), "options.match"),
+    (asked("samples", hard={}), "what: pictures"),
+    (asked("samples", hard={"what": "pictures", "classes": [0]}), "comb_3"),
 ]
 
 
-@pytest.mark.parametrize(("change", "says"), BAD)
+@pytest.mark.parametrize(("change", "named"), BAD)
 def test_what_cannot_be_drawn_is_refused_when_the_plan_is_made(
-    change: Callable[[dict[str, Any]], None], says: str
+    change: Callable[[dict[str, Any]], None], named: str
 ) -> None:
-    with pytest.raises(SpecError, match=f"^artifact own.[a-z_]+:? .*{says}") as caught:
+    with refused(SpecError, "artifact", named):
         planned(change)
-    assert "\n" not in str(caught.value)
 
 
 BAD_PROBES = [
-    ({"classes": ["ring_9"]}, r"probes\.students\.classes: no class is called 'ring_9'; did you mean"),
-    ({"classes": [0, "ring_0"]}, r"probes\.students\.classes: class ring_0 is given twice"),
-    ({"classes": [20]}, r"probes\.students\.classes: glyphs has classes 0 to 19 only"),
+    ({"classes": ["ring_9"]}, "probes.students.classes"),
+    ({"classes": [0, "ring_0"]}, "probes.students.classes"),
+    ({"classes": [20]}, "probes.students.classes"),
     ({"what": "class_means", "views": 3}, "views"),
     ({"what": "pictures"}, "classes"),
 ]
 
 
-@pytest.mark.parametrize(("probe", "says"), BAD_PROBES)
-def test_what_cannot_be_asked_is_refused_when_the_plan_is_made(probe: dict[str, Any], says: str) -> None:
-    with pytest.raises(SpecError, match=says) as caught:
+@pytest.mark.parametrize(("probe", "named"), BAD_PROBES)
+def test_what_cannot_be_asked_is_refused_when_the_plan_is_made(probe: dict[str, Any], named: str) -> None:
+    with refused(SpecError, named):
         planned(asked("accuracy", students=probe))
-    assert "\n" not in str(caught.value)
 
 
 def test_a_table_of_groups_is_checked_where_it_is_there_and_else_asked_for(trained: Layout, tmp_path: Path) -> None:
     table = tmp_path / "groups.csv"
     by_table = of("eta", sets={"by": "groups", "file": str(table)})
     art = planned(by_table).artifacts["own.eta"]  # a plan needs no data
-    assert files_of(art) == []
-    with pytest.raises(SpecError, match=f"{table} does not exist; write it with the header class,group"):
+    assert custom_tables(art) == []
+    with refused(SpecError, table):
         made(trained, art)
     table.write_text("class,group\nring_0,a\nring_1,a\ncomb_3,b\ncomb_0,b\n")
-    assert files_of(art) == [table]
+    assert custom_tables(art) == [table]
     check(art)
     _, plotted, _ = made(trained, art)
     assert set(plotted["set_size"]) == {1, 2}
     table.write_text("class,group\nring_0,a\nring_1,a\ncomb_3,b\nwheel,b\n")
-    with pytest.raises(SpecError, match=r"groups\.csv: no class is called 'wheel'"):
+    with refused(SpecError, "groups.csv", "wheel"):
         planned(by_table)

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from refusals import refused
 from scipy.special import log_softmax
 from test_figures import TEACHER, K, artifact, made, member, smooth, spec, write_probe, write_run
 
 from softlabels.errors import SpecError
-from softlabels.figures.declared import check
+from softlabels.figures.drawing import check
+from softlabels.grid.parts.probes import Probe
 from softlabels.grid.plan import Artifact
-from softlabels.grid.probes import Probe
 from softlabels.grid.spec import Distill, EqualEntropy, Teacher
 from softlabels.layout import Layout
 
@@ -57,11 +58,9 @@ def test_drops_are_paired_by_seed(layout: Layout) -> None:
     assert "top-1 accuracy at T = 1 minus that at T = 3" in provenance["face"][0]
 
 
-@pytest.mark.parametrize(
-    ("drop", "says"), [([1], "must list two temperatures"), ([1, 64], "no student .* is distilled at T = 64")]
-)
-def test_a_drop_needs_students_at_both_temperatures(layout: Layout, drop: list[float], says: str) -> None:
-    with pytest.raises(SpecError, match=rf"options\.drop:? ?{says}"):
+@pytest.mark.parametrize(("drop", "named"), [([1], "options.drop"), ([1, 64], "T = 64")])
+def test_a_drop_needs_students_at_both_temperatures(layout: Layout, drop: list[float], named: str) -> None:
+    with refused(SpecError, "options.drop", named):
         check(table(layout, drop=drop))
 
 

@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from refusals import refused
 from safetensors.numpy import save_file
 from test_figures import CLEAN, TEACHER, K, artifact, made, make_logits, member, smooth, spec, write_run
 
 from softlabels.errors import DataError, SpecError
-from softlabels.figures.declared import check
+from softlabels.figures.drawing import check
 from softlabels.files import write_json
+from softlabels.grid.expand import load_plan
 from softlabels.grid.identity import probe_id, run_id
-from softlabels.grid.label_targets import BetaSmoothing, Smooth
+from softlabels.grid.parts.label_targets import BetaSmoothing, Smooth
 from softlabels.grid.plan import Artifact, Member
 from softlabels.grid.spec import Distill, MeanLabel, RunSpec, Teacher
 from softlabels.layout import Layout
@@ -25,6 +27,7 @@ from softlabels.metrics.soft_targets import effective_label, entropy
 
 FIRST = spec(smooth(0), TEACHER)
 SEEDS = 3
+ROOT = Path(__file__).parents[1]
 ZHANG: dict[str, Any] = {"form": "ce", "student_tempered": False, "t2": False}
 
 
@@ -103,6 +106,30 @@ def test_temperatures_and_the_best_generation_as_a_line(layout: Layout) -> None:
     uncertainty = plotted[(plotted["metric"] == "predictive_uncertainty") & (plotted["line"] == "temperatures")]
     assert uncertainty.sort_values("x")["mean"].is_monotonic_increasing
     assert any("diversity" in line and "pooled std" in line for line in provenance["face"][1:])
+    assert "Dashed: the best mean of 3 generations at T = 1." in provenance["face"]
+
+
+def test_the_flat_lines_of_fig2_are_the_best_of_fig1(layout: Layout) -> None:
+    """Of all four quantities: a generation whose logits nobody probed would make the line too low."""
+    members = generations(layout)
+    over = [member("temperatures", of(FIRST, T)) for T in (1.0, 2.0)]
+    for m in over:
+        write(layout, m.run, 0.83)  # type: ignore[arg-type]
+    fig1 = made(figure(members), layout)[1]
+    fig2 = made(replace(figure([*members, *over], over="temperature"), id="zhang2020.fig2"), layout)[1]
+    best = fig1[fig1["x"] > 0].groupby("metric")["mean"].agg(["min", "max"])
+    flat = fig2[fig2["line"] == "generations at T = 1"].groupby("metric")["mean"].agg(["min", "max"])
+    assert len(flat) == 4
+    np.testing.assert_array_equal(flat, best.loc[flat.index])
+    without = replace(figure([*members, *over], over="temperature"), probes=(("first", CLEAN),))
+    with refused(SpecError, "zhang2020.fig1", "generations"):
+        check(without)
+
+
+def test_both_figures_of_the_grid_probe_every_teacher() -> None:
+    plan = load_plan({"scale": "paper"}, ROOT)
+    probed = [dict(plan.artifacts[f"zhang2020.{name}"].probes) for name in ("fig1", "fig2")]
+    assert probed[0] == probed[1]
 
 
 def test_tied_probabilities_are_left_out_and_said(layout: Layout) -> None:
@@ -127,27 +154,27 @@ def test_no_diversity_at_all_is_an_error(layout: Layout) -> None:
         meta = {"meta": json.dumps({"weights": {}, "class_names": [str(k) for k in range(K)]})}
         tied = {"ids": np.arange(50), "labels": np.arange(50) % K, "logits/last": np.zeros((50, 1, K), np.float32)}
         save_file(tied, path, meta)
-    with pytest.raises(DataError, match="no teacher has a confidence diversity: each has tied probabilities"):
+    with refused(DataError, "zhang2020.fig1", "confidence diversity"):
         made(figure(members), layout)
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "named"),
     [
-        ({"over": "epoch"}, r"options\.over must be one of generation, temperature, not 'epoch'"),
-        ({"neighbours": [0]}, r"options\.neighbours must list numbers of neighbours from 1 on"),
-        ({"neighbours": []}, r"options\.neighbours must list numbers of neighbours from 1 on"),
+        ({"over": "epoch"}, "options.over"),
+        ({"neighbours": [0]}, "options.neighbours"),
+        ({"neighbours": []}, "options.neighbours"),
     ],
 )
-def test_bad_options(layout: Layout, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(SpecError, match=message):
+def test_bad_options(layout: Layout, options: dict[str, Any], named: str) -> None:
+    with refused(SpecError, named):
         check(figure([member("first", FIRST), *chain()], **options))
 
 
 def test_teachers_must_be_shown_and_asked(layout: Layout) -> None:
-    with pytest.raises(SpecError, match="the teacher of generations is not among families"):
+    with refused(SpecError, "artifact zhang2020.fig1", "generations"):
         check(figure(chain()))
-    with pytest.raises(SpecError, match=r"first teaches and needs \{split: train, what: logits\}"):
+    with refused(SpecError, "first", "split: train"):
         check(replace(figure([member("first", FIRST), *chain()]), probes=()))
 
 

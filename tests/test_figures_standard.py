@@ -7,15 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from refusals import refused
 from test_figures import artifact, member, smooth, spec, write_run
 
 from softlabels.errors import DataError
-from softlabels.figures import source as source_module
 from softlabels.figures import standard
 from softlabels.figures.source import Row, Source
 from softlabels.grid.identity import run_id
 from softlabels.layout import Layout
-from softlabels.metrics.rows import read_logits, standard_rows
+from softlabels.metrics import rows as metric_rows
+from softlabels.metrics.rows import read_predictions, standard_rows
 
 RUN = spec(smooth(0.1))
 ART = artifact("compare_table", [member("m", RUN, 1)], "table")
@@ -46,7 +47,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         calls.append(1)
         return standard_rows(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(source_module, "standard_rows", count)
+    monkeypatch.setattr(metric_rows, "standard_rows", count)
     return calls
 
 
@@ -56,7 +57,7 @@ def test_metrics_are_computed_once_and_are_the_same_to_the_bit(layout: Layout, c
     assert len(counted) == 1
     logits, kept = files(layout)
     values = {(r["split"], r["checkpoint"], r["metric"]): r["value"] for r in first}
-    assert values == {tuple(place): value for *place, value in standard_rows(*read_logits(logits))}
+    assert values == {tuple(place): value for *place, value in standard_rows(*read_predictions(logits))}
     again = Source(layout, "demo")
     again.standard(ART, ART.members[0])
     assert set(again.files) == {str(logits.relative_to(layout.root))}  # what was measured is named, not what was kept
@@ -95,14 +96,14 @@ def test_damaged_predictions_are_still_refused(layout: Layout) -> None:
     measured(layout)
     logits, _ = files(layout)
     logits.write_bytes(logits.read_bytes()[:-10])
-    with pytest.raises(DataError, match=r"logits\.safetensors is damaged"):
+    with refused(DataError, "logits.safetensors", varies=r"\(.*\)"):
         measured(layout)
 
 
 def test_what_is_no_number_is_kept_too(tmp_path: Path) -> None:
     rows: standard.Rows = [("val", "last", "nll", np.inf), ("val", "last", "ece", np.nan), ("val", "last", "x", 1 / 3)]
     path = tmp_path / "standard.json"
-    standard.kept(path, "abc", lambda: rows)
-    found = standard.kept(path, "abc", lambda: pytest.fail("computed again"))
+    standard.load_or_compute(path, "abc", lambda: rows)
+    found = standard.load_or_compute(path, "abc", lambda: pytest.fail("computed again"))
     assert [row[:3] for row in found] == [row[:3] for row in rows]
     np.testing.assert_array_equal([row[3] for row in found], [row[3] for row in rows])

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
+from refusals import refused
 from test_figures import made, member, smooth, spec
 
 from softlabels.errors import SpecError
-from softlabels.figures.declared import DRAWINGS, check
+from softlabels.figures.drawing import DRAWINGS, check
 from softlabels.grid.audit import audit, render
 from softlabels.grid.expand import load_plan
 from softlabels.grid.files import read_artifact, write_plan
@@ -79,7 +81,7 @@ def test_an_index_reads_the_grid(layout: Layout) -> None:
     assert row["printed_networks"] == "ResNet-50 / ResNet-18"
     assert row["stands_for"].startswith("digits / alexnet (for imagenet")
     assert f"specs/artifacts/{PAPER}.fig1.json" in provenance["inputs"]
-    with pytest.raises(SpecError, match=r"options\.artifacts must list"):
+    with refused(SpecError, "options.artifacts"):
         check(artifact("tableA1", "figure_index"))
 
 
@@ -95,19 +97,19 @@ def test_sizes_stand_beside_those_quoted(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "named"),
     [
-        ({"model": "resnet_50"}, r"options\.networks: 'resnet_50' is not among the networks that are counted"),
-        ({"stem": "small"}, r"options\.networks stem: 'small' is not among the stems of resnet50"),
-        ({"classes": 1}, r"resnet50 needs 2 or more classes"),
-        ({"width": 2}, r"options\.networks has no key 'width'"),
+        ({"model": "resnet_50"}, "resnet_50"),
+        ({"stem": "small"}, "stem"),
+        ({"classes": 1}, "resnet50"),
+        ({"width": 2}, "width"),
     ],
 )
-def test_networks_that_cannot_be_counted_are_refused(change: dict[str, Any], message: str) -> None:
+def test_networks_that_cannot_be_counted_are_refused(change: dict[str, Any], named: str) -> None:
     network = {"network": "resnet50", "model": "resnet50", "classes": 1000, "side": 224}
-    with pytest.raises(SpecError, match=message):
+    with refused(SpecError, named):
         check(artifact("text_params", "complexity", networks=[network | change]))
-    with pytest.raises(SpecError, match=r"options\.networks must list networks"):
+    with refused(SpecError, "options.networks"):
         check(artifact("text_params", "complexity"))
 
 
@@ -133,18 +135,18 @@ def test_the_algorithm_is_worked_through(layout: Layout) -> None:
 
 
 def test_networks_and_drawing_go_together() -> None:
-    with pytest.raises(SpecError, match="quoted shows no networks; leave families empty"):
+    with refused(SpecError, "quoted", "families"):
         check(replace(artifact("table1", "quoted"), members=(member("m", spec(smooth(0.1))),)))
-    with pytest.raises(SpecError, match="compare_table shows networks; name their families"):
+    with refused(SpecError, "compare_table", "families"):
         check(artifact("table1", "compare_table"))
-    assert {name for name, drawing in DRAWINGS.items() if not drawing.of_networks} >= {"quoted", "complexity"}
+    assert not any(import_module(DRAWINGS[name]).DRAWING.of_networks for name in ("quoted", "complexity"))
 
 
 GRID = {"paper": "own", "datasets": {}, "models": {}, "recipes": {}, "families": {}}
 
 
 def declared(**changed: Any) -> dict[str, Any]:
-    content = {"title": "T", "kind": "table", "draw": "projection_steps", "families": []} | changed
+    content = {"title": "T", "kind": "table", "plot": "projection_steps", "families": []} | changed
     return {"papers": [], "grid": GRID | {"artifacts": {"alg": content}}}
 
 
@@ -162,11 +164,11 @@ def test_a_grid_declares_them_without_seeds_and_they_cost_nothing(tmp_path: Path
 
 @pytest.mark.parametrize("changed", [{"seeds": 3}, {"probes": {}}])
 def test_a_grid_gives_them_nothing_without_effect(changed: dict[str, Any]) -> None:
-    with pytest.raises(SpecError, match=r"artifacts\.alg"):
+    with refused(SpecError, "artifacts.alg"):
         load_plan(declared(**changed), ROOT)
 
 
 def test_an_index_names_artifacts_of_its_grid() -> None:
-    content = declared(draw="figure_index", options={"artifacts": ["fig9"]})
-    with pytest.raises(SpecError, match=r"options\.artifacts: .*'fig9'"):
+    content = declared(plot="figure_index", options={"artifacts": ["fig9"]})
+    with refused(SpecError, "options.artifacts", "fig9"):
         load_plan(content, ROOT)

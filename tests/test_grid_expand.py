@@ -2,28 +2,27 @@
 
 import copy
 import dataclasses
+import json
 import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
+import jsonschema
 import pytest
 import yaml
+from refusals import refused
 
 from softlabels.errors import SpecError
-from softlabels.grid import label_targets, probes
-from softlabels.grid import recipe as r
 from softlabels.grid import spec as s
-from softlabels.grid import translation as t
-from softlabels.grid.config import SCHEMAS, read_yaml
-from softlabels.grid.corpora import CORPORA
+from softlabels.grid.config import SCHEMAS, read_yaml, schema, with_new_names
 from softlabels.grid.costs import check_cache_budget, needed_caches
 from softlabels.grid.expand import load_plan
 from softlabels.grid.identity import run_id
-from softlabels.grid.initial import UserWeights
-from softlabels.grid.overhaul import Overhaul
+from softlabels.grid.parts import recipe as r
 from softlabels.grid.plan import Plan
 from softlabels.papers import coverage
 
@@ -179,17 +178,17 @@ def test_demo_says_what_it_changed_and_paper_changes_nothing() -> None:
     demo, paper = load_plan(config(), ROOT), load_plan(config(scale="paper"), ROOT)
     fig5 = demo.artifacts["muller2019.fig5"].notes
     assert "demo: digits stands in for cifar10" in fig5
-    assert any(note.startswith("demo: T of students of hard thinned to") for note in fig5)
+    assert any(note.startswith("demo: T of students of hard subsampled to") for note in fig5)
     assert not any("mnist" in note or "glyphs" in note for note in fig5)
     assert not any(artifact.notes for artifact in paper.artifacts.values())
 
 
 def test_the_whole_demo_leaves_no_value_out() -> None:
-    """`make demo-full`: the axes are the paper's, everything else is the demo."""
-    whole, paper = load_plan(config(thin=False), ROOT), load_plan(config(scale="paper"), ROOT)
+    """`subsample: false`: the axes are the paper's, everything else is the demo."""
+    whole, paper = load_plan(config(subsample=False), ROOT), load_plan(config(scale="paper"), ROOT)
     for name, artifact in whole.artifacts.items():
         assert [m.values for m in artifact.members] == [m.values for m in paper.artifacts[name].members]
-        assert not any("thinned" in note for note in artifact.notes)
+        assert not any("subsampled" in note for note in artifact.notes)
     assert len(load_plan(config(), ROOT).runs) < len(whole.runs)
 
 
@@ -288,13 +287,13 @@ def test_editing_one_alpha_changes_only_what_it_must() -> None:
     assert all("ls0.2" in name for name in gone)
 
 
-def test_imagenets_constants_are_refused_for_grey_pictures() -> None:
+def test_imagenets_constants_are_refused_for_grey_images() -> None:
     grid = own_grid()
     grid["recipes"]["my_recipe"]["normalise"] = "imagenet"
     assert all(run.recipe.normalise == "imagenet" for run in plan_of(grid).runs.values())
     for dataset in ({"name": "digits"}, {"name": "mnist"}):
-        grid["datasets"]["my_pictures"] = dataset
-        with pytest.raises(SpecError, match=rf"recipe.normalise: imagenet .* {dataset['name']}'s are not"):
+        grid["datasets"]["my_images"] = dataset
+        with refused(SpecError, "recipe.normalise", dataset["name"]):
             plan_of(grid)
 
 
@@ -306,91 +305,84 @@ def targets_of(grid: dict[str, Any]) -> dict[str, Any]:
 
 Change = Callable[[dict[str, Any]], Any]
 BAD: list[tuple[Change, str]] = [
-    (lambda g: g.update(familys={}), r"config.yaml: grid has no key 'familys'; allowed: paper"),
-    (lambda g: g["recipes"]["my_recipe"].update(lr=1), r"my_recipe has no key 'lr'; allowed: base, batch_size"),
-    (lambda g: g["recipes"]["my_recipe"].update(updates=9), r"my_recipe has no key 'updates'; allowed: base, batch_"),
-    (lambda g: g["recipes"]["my_recipe"]["optimiser"].update(lr="fast"), r"my_recipe\.optimiser\.lr"),
-    (lambda g: g["recipes"]["my_recipe"].update(steps=10), r"my_recipe.* one of steps and epochs"),
-    (lambda g: g["recipes"]["my_recipe"].pop("batch_size"), r"my_recipe\.batch_size is missing"),
-    (lambda g: g["families"]["my_teachers"]["axes"].update(alpha=[0, 1]), r"my_teachers.*alpha.*\[0, 1\), not 1"),
-    (lambda g: g["families"]["my_teachers"]["axes"].update(seed=[0]), r"'seed' cannot be the name of an axis"),
-    (lambda g: g["families"]["my_students"]["axes"].update(T=[0]), r"my_students.*temperature must be > 0, not 0"),
-    (lambda g: g["families"]["my_students"]["axes"].update(alpha=[0.3]), r"no teacher my_teachers\(alpha=0\.3\)"),
-    (lambda g: targets_of(g).update(temperature="$tau"), r"\$tau is no axis.*alpha, T"),
-    (lambda g: targets_of(g).update(temperature="hot"), r"temperature cannot be 'hot'"),
-    (lambda g: targets_of(g).update(temprature=2), r"no key 'temprature'; allowed: kind, teacher, temperature"),
-    (lambda g: targets_of(g).update(kind="distil"), r"targets\.kind: 'distil' is not one of"),
-    (lambda g: targets_of(g).update(views=0), r"targets\.views"),
-    (lambda g: targets_of(g)["teacher"].update(family="nobody"), r"'nobody' is not among the families of own"),
-    (lambda g: targets_of(g)["teacher"].pop("alpha"), r"several members; say which by alpha"),
-    (lambda g: targets_of(g)["teacher"].update(beta=1), r"my_teachers has no axis 'beta'"),
-    (lambda g: targets_of(g)["teacher"].update(checkpoint="step:7"), r"keeps no weights at step 7"),
+    (lambda g: g.update(familys={}), "familys"),
+    (lambda g: g["recipes"]["my_recipe"].update(lr=1), "lr"),
+    (lambda g: g["recipes"]["my_recipe"].update(updates=9), "updates"),
+    (lambda g: g["recipes"]["my_recipe"]["optimiser"].update(lr="fast"), "my_recipe.optimiser.lr"),
+    (lambda g: g["recipes"]["my_recipe"].update(steps=10), "steps"),
+    (lambda g: g["recipes"]["my_recipe"].pop("batch_size"), "my_recipe.batch_size"),
+    (lambda g: g["families"]["my_teachers"]["axes"].update(alpha=[0, 1]), "alpha"),
+    (lambda g: g["families"]["my_teachers"]["axes"].update(seed=[0]), "seed"),
+    (lambda g: g["families"]["my_students"]["axes"].update(T=[0]), "temperature"),
+    (lambda g: g["families"]["my_students"]["axes"].update(alpha=[0.3]), "my_teachers(alpha=0.3)"),
+    (lambda g: targets_of(g).update(temperature="$tau"), "$tau"),
+    (lambda g: targets_of(g).update(temperature="hot"), "hot"),
+    (lambda g: targets_of(g).update(temprature=2), "temprature"),
+    (lambda g: targets_of(g).update(kind="distil"), "targets.kind"),
+    (lambda g: targets_of(g).update(views=0), "targets.views"),
+    (lambda g: targets_of(g)["teacher"].update(family="nobody"), "nobody"),
+    (lambda g: targets_of(g)["teacher"].pop("alpha"), "alpha"),
+    (lambda g: targets_of(g)["teacher"].update(beta=1), "beta"),
+    (lambda g: targets_of(g)["teacher"].update(checkpoint="step:7"), "step 7"),
     (
         lambda g: targets_of(g).update(teacher={"family": "my_students", "alpha": "$alpha", "T": "$T"}),
-        r"my_students\(alpha=0, T=1\) ← my_students\(alpha=0, T=1\) form a cycle",
+        "my_students(alpha=0, T=1)",
     ),
-    (lambda g: targets_of(g).update(teacher={"weights": "a", "sha256": "b" * 64}), r"teacher\.model is missing"),
-    (lambda g: targets_of(g).update(teacher={"logits": "a", "sha256": "b" * 64}), r"must have no augment"),
-    (lambda g: targets_of(g).update(teacher={}), r"teacher needs a family of this grid, or weights or logits"),
-    (lambda g: g["models"]["my_student"].update(name="resnet19"), r"models\.my_student.*'resnet19' is unknown"),
-    (lambda g: g["models"]["my_student"].update(options={"stm": 1}), r"mobilenet_v2 has no such option"),
-    (lambda g: g["datasets"]["my_pictures"].update(name="cfar"), r"datasets\.my_pictures"),
-    (lambda g: g["datasets"]["my_pictures"].pop("num_classes"), r"num_classes is needed"),
-    (lambda g: g["families"]["my_students"]["run"].update(dataset="other"), r"run\.dataset: 'other' is not among"),
-    (lambda g: g["artifacts"]["distillation"].update(families=["x"]), r"distillation\.families: 'x' is not among"),
-    (lambda g: g["artifacts"]["distillation"].update(probes={"x": {}}), r"distillation\.probes: 'x' is not among"),
-    (lambda g: g["artifacts"]["distillation"]["probes"]["my_teachers"].update(split="all"), r"probes\.my_teachers"),
-    (lambda g: g["artifacts"]["distillation"]["probes"]["my_teachers"].update(classes=[10]), r"classes 0 to 9"),
-    (
-        lambda g: g["artifacts"]["distillation"]["probes"]["my_teachers"].update(checkpoints="milestones"),
-        r"keeps no milestones",
-    ),
-    (lambda g: g["artifacts"]["distillation"].update(seeds={"my_teachers": 1}), r"no seeds for the family my_baseline"),
+    (lambda g: targets_of(g).update(teacher={"weights": "a", "sha256": "b" * 64}), "teacher.model"),
+    (lambda g: targets_of(g).update(teacher={"logits": "a", "sha256": "b" * 64}), "augment"),
+    (lambda g: targets_of(g).update(teacher={}), "teacher"),
+    (lambda g: g["models"]["my_student"].update(name="resnet19"), "resnet19"),
+    (lambda g: g["models"]["my_student"].update(options={"stm": 1}), "mobilenet_v2"),
+    (lambda g: g["datasets"]["my_images"].update(name="cfar"), "datasets.my_images"),
+    (lambda g: g["datasets"]["my_images"].pop("num_classes"), "num_classes"),
+    (lambda g: g["families"]["my_students"]["run"].update(dataset="other"), "run.dataset"),
+    (lambda g: g["artifacts"]["distillation"].update(families=["x"]), "distillation.families"),
+    (lambda g: g["artifacts"]["distillation"].update(probes={"x": {}}), "distillation.probes"),
+    (lambda g: g["artifacts"]["distillation"]["probes"]["my_teachers"].update(split="all"), "probes.my_teachers"),
+    (lambda g: g["artifacts"]["distillation"]["probes"]["my_teachers"].update(classes=[10]), "probes.my_teachers"),
+    (lambda g: g["artifacts"]["distillation"]["probes"]["my_teachers"].update(checkpoints="milestones"), "milestones"),
+    (lambda g: g["artifacts"]["distillation"].update(seeds={"my_teachers": 1}), "my_baseline"),
     (
         lambda g: g["artifacts"]["distillation"].update(seeds=dict.fromkeys(g["families"], 1) | {"my_teacher": 1}),
-        r"distillation\.seeds: 'my_teacher' is not among the families of the artifact; the nearest is 'my_teachers'",
+        "my_teacher",
     ),
     (
         lambda g: g["artifacts"]["distillation"].update(
-            kind="table", draw="compare_table", probes={}, options={"compare_with": "distilation"}
+            kind="table", plot="compare_table", probes={}, options={"compare_with": "distilation"}
         ),
-        r"options\.compare_with: 'distilation' is not among the artifacts of own; the nearest is 'distillation'",
+        "distilation",
     ),
-    (lambda g: g["recipes"].update(my_recipe={"base": "b"}, b={"base": "my_recipe"}), r"my_recipe ← b ← my_recipe"),
+    (lambda g: g["recipes"].update(my_recipe={"base": "b"}, b={"base": "my_recipe"}), "my_recipe ← b ← my_recipe"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("change", "sentence"), BAD, ids=range(len(BAD)))
-def test_a_bad_grid_is_one_sentence_that_names_file_and_key(change: Change, sentence: str) -> None:
+@pytest.mark.parametrize(("change", "named"), BAD, ids=range(len(BAD)))
+def test_a_bad_grid_is_one_sentence_that_names_file_and_key(change: Change, named: str) -> None:
     grid = copy.deepcopy(own_grid())
     change(grid)
-    with pytest.raises(SpecError, match=sentence) as caught:
+    with refused(SpecError, named) as caught:
         plan_of(grid)
     assert str(caught.value).startswith("config.yaml: grid")
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("changes", "sentence"),
+    ("changes", "named"),
     [
-        ({"scal": "demo"}, r"config.yaml has no key 'scal'; allowed: scale, papers"),
-        ({"scale": "huge"}, r"config.yaml: scale: there is no scale 'huge'; there are demo, multi30k, paper"),
-        ({"papers": ["nobody"]}, r"config.yaml: papers: there is no grid of 'nobody'; there are .*muller2019"),
-        ({"papers": "muller2019"}, r"config.yaml: papers"),
-        ({"seeds": 0}, r"config.yaml: seeds"),
-        ({"seeds": "three"}, r"config.yaml: seeds"),
-        ({"cache": {"max_byte": 1}}, r"config.yaml: cache has no key 'max_byte'"),
-        ({"jobs": {"max_minute": 60}}, r"config.yaml: jobs has no key 'max_minute'; allowed: max_minutes, "),
-        (
-            {"jobs": {"sbatch": "--nice=5 --gres=gpu:2"}},
-            r"jobs.sbatch: --gres is set for each job already",
-        ),
-        ({"jobs": {"sbatch": "-pfast"}}, r"config.yaml: jobs.sbatch: -p is set for each job already"),
-        ({"jobs": {"max_minutes": 1}}, r"config.yaml: jobs.max_minutes: 1 is less than"),
+        ({"scal": "demo"}, "scal"),
+        ({"scale": "huge"}, "huge"),
+        ({"papers": ["nobody"]}, "nobody"),
+        ({"papers": "muller2019"}, "papers"),
+        ({"seeds": 0}, "seeds"),
+        ({"seeds": "three"}, "seeds"),
+        ({"cache": {"max_byte": 1}}, "max_byte"),
+        ({"jobs": {"max_minute": 60}}, "max_minute"),
+        ({"jobs": {"sbatch": "--nice=5 --gres=gpu:2"}}, "--gres"),
+        ({"jobs": {"sbatch": "-pfast"}}, "-p"),
+        ({"jobs": {"max_minutes": 1}}, "jobs.max_minutes"),
     ],
 )
-def test_a_bad_configuration_is_one_sentence(changes: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(SpecError, match=sentence):
+def test_a_bad_configuration_is_one_sentence(changes: dict[str, Any], named: str) -> None:
+    with refused(SpecError, named):
         load_plan(config(**changes), ROOT)
 
 
@@ -401,8 +393,7 @@ def test_a_bad_configuration_is_one_sentence(changes: dict[str, Any], sentence: 
 def workflow(tmp_path: Path) -> Callable[..., Plan]:
     """Plans of the demo scale with some of its keys replaced."""
     (tmp_path / "workflow" / "scales").mkdir(parents=True)
-    for folder in ("grids", "schemas"):
-        (tmp_path / "workflow" / folder).symlink_to(ROOT / "workflow" / folder)
+    (tmp_path / "workflow" / "grids").symlink_to(ROOT / "workflow" / "grids")
 
     def plan(changes: dict[str, Any], **of_config: Any) -> Plan:
         scale = read_yaml(ROOT / "workflow" / "scales" / "demo.yaml") | changes
@@ -413,59 +404,47 @@ def workflow(tmp_path: Path) -> Callable[..., Plan]:
 
 
 @pytest.mark.parametrize(
-    ("thin", "sentence"),
+    ("subsample", "named"),
     [
-        ({"teachers": {"alpha": [0, 0.2]}}, r"scales/demo.yaml: thin.muller2019.teachers.alpha: 0.2 is not among"),
-        ({"teachers": {"beta": [0]}}, r"thin.muller2019.teachers.beta: the family has no such axis"),
-        ({"techers": {"alpha": [0]}}, r"thin.muller2019.*'techers' is not among the families"),
-        ({"teachers": {"alpha": [0]}}, r"no teacher teachers\(alpha=0.15\).*thinned by .*demo.yaml"),
+        ({"teachers": {"alpha": [0, 0.2]}}, "subsample.muller2019.teachers.alpha"),
+        ({"teachers": {"beta": [0]}}, "subsample.muller2019.teachers.beta"),
+        ({"techers": {"alpha": [0]}}, "techers"),
+        ({"teachers": {"alpha": [0]}}, "teachers(alpha=0.15)"),
     ],
 )
-def test_bad_thinning(workflow: Callable[..., Plan], thin: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(SpecError, match=sentence):
-        workflow({"thin": {"muller2019": thin}})
+def test_bad_subsampling(workflow: Callable[..., Plan], subsample: dict[str, Any], named: str) -> None:
+    with refused(SpecError, named):
+        workflow({"subsample": {"muller2019": subsample}})
 
 
 @pytest.mark.parametrize(
-    ("changes", "sentence"),
+    ("changes", "named"),
     [
-        ({"substitute": {"datasets": {"cifar": {"name": "digits"}}}}, r"substitute\.datasets: 'cifar' is .*'cifar10'$"),
-        ({"substitute": {"models": {"alex": {"name": "mlp"}}}}, r"substitute\.models: 'alex' is .*'alexnet'$"),
-        (
-            {"substitute": {"models": {"cifar1000/resnet56": {"name": "mlp"}}}},
-            r"substitute\.models: 'cifar1000/resnet56' is .*'cifar100/resnet56'$",
-        ),
-        (
-            {"substitute": {"recipes": {"iwslt_teachers": {"base": "iwslt_teacher"}}}},
-            r"substitute\.recipes: 'iwslt_teachers' is .*'iwslt_teacher'$",
-        ),
-        ({"thin": {"muller19": {"teachers": {"alpha": [0]}}}}, r"thin: 'muller19' is .*'muller2019'$"),
-        ({"thin": {"muller2019": {"techers": {"alpha": [0]}}}}, r"thin\.muller2019: 'techers' is .*'teachers'$"),
-        ({"artifacts": {"ablations.truncate": {"seeds": 1}}}, r"artifacts: 'ablations.truncate' is .*'ablations.trunc"),
-        (
-            {"artifacts": {"ablations.truncation": {"seeds": {"techers": 1}}}},
-            r"artifacts\.ablations\.truncation\.seeds: 'techers' is .*'teachers'$",
-        ),
-        (
-            {"artifacts": {"ablations.truncation": {"seeds": {"teachers": 1}}}},
-            r"artifacts\.ablations\.truncation\.seeds gives no seeds for the family of_all_logits$",
-        ),
+        ({"substitute": {"datasets": {"cifar": {"name": "digits"}}}}, "cifar"),
+        ({"substitute": {"models": {"alex": {"name": "mlp"}}}}, "alex"),
+        ({"substitute": {"models": {"cifar1000/resnet56": {"name": "mlp"}}}}, "cifar1000/resnet56"),
+        ({"substitute": {"recipes": {"iwslt_teachers": {"base": "iwslt_teacher"}}}}, "iwslt_teachers"),
+        ({"subsample": {"muller19": {"teachers": {"alpha": [0]}}}}, "muller19"),
+        ({"subsample": {"muller2019": {"techers": {"alpha": [0]}}}}, "techers"),
+        ({"artifacts": {"ablations.truncate": {"seeds": 1}}}, "ablations.truncate"),
+        ({"artifacts": {"ablations.truncation": {"seeds": {"techers": 1}}}}, "artifacts.ablations.truncation.seeds"),
+        ({"artifacts": {"ablations.truncation": {"seeds": {"teachers": 1}}}}, "of_all_logits"),
         (
             {"artifacts": {"ablations.truncation": {"probes": {"techers": {"what": "translations"}}}}},
-            r"artifacts\.ablations\.truncation\.probes: 'techers' is .*'teachers'$",
+            "artifacts.ablations.truncation.probes",
         ),
     ],
 )
 def test_a_scale_that_names_what_no_grid_has(
-    workflow: Callable[..., Plan], changes: dict[str, Any], sentence: str
+    workflow: Callable[..., Plan], changes: dict[str, Any], named: str
 ) -> None:
-    with pytest.raises(SpecError, match=f"^workflow/scales/demo.yaml: {sentence}"):
+    with refused(SpecError, "workflow/scales/demo.yaml", named):
         workflow(changes, papers=["ablations"])
 
 
 def test_a_scales_recipe_builds_on_the_published_one(workflow: Callable[..., Plan]) -> None:
     short = {"recipes": {"resnet56_cifar100": {"base": "resnet56_cifar100", "epochs": 2}}}
-    plan = workflow({"substitute": short, "thin": {}, "artifacts": {}})
+    plan = workflow({"substitute": short, "subsample": {}, "artifacts": {}})
     runs = [m.run for m in plan.artifacts["muller2019.fig5"].family("teachers")]
     # The CIFAR-10 recipe builds on the one that the scale shortened and keeps its own milestones.
     assert {(r.recipe.steps, r.recipe.epochs, r.recipe.milestone_every, r.recipe.loss_scale) for r in runs} == {
@@ -475,7 +454,7 @@ def test_a_scales_recipe_builds_on_the_published_one(workflow: Callable[..., Pla
 
 def test_a_scale_leaves_a_grid_of_ones_own_alone() -> None:
     grid = own_grid()
-    grid["datasets"]["my_pictures"] = {"name": "mnist"}
+    grid["datasets"]["my_images"] = {"name": "mnist"}
     grid["datasets"]["cifar10"] = {"name": "cifar10"}
     grid["families"]["my_baseline"]["run"]["dataset"] = "cifar10"
     names = {run.dataset.name for run in plan_of(grid).runs.values()}
@@ -488,7 +467,7 @@ def test_the_cache_budget(tmp_path: Path) -> None:
     # the 4 largest (0.06), and for each of four T the 4 and the 64 largest with normaliser (0.08, 1).
     for papers, size in ((["muller2019"], "30"), (["muller2019", "chandrasegaran2022", "ablations"], "105")):
         plan = load_plan(config(scale="paper", papers=papers, cache={"max_bytes": 1e9}), ROOT)
-        with pytest.raises(SpecError, match=rf"cache\.max_bytes: .* {size} GB and 1 GB are allowed.*views.*online"):
+        with refused(SpecError, "cache.max_bytes", f"{size} GB"):
             check_cache_budget(plan)
     check_cache_budget(load_plan(config(scale="paper"), ROOT))
     check_cache_budget(load_plan(config(scale="paper", cache={"max_bytes": None}), ROOT))
@@ -497,13 +476,11 @@ def test_the_cache_budget(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- YAML and schemas
 
 
-@pytest.mark.parametrize(
-    ("text", "words"), [("a: 1\nb: 2\na: 3\n", "line 3: the key 'a' is given twice"), ("a: [1", "line")]
-)
-def test_bad_yaml_names_file_and_line(tmp_path: Path, text: str, words: str) -> None:
+@pytest.mark.parametrize(("text", "named"), [("a: 1\nb: 2\na: 3\n", "line 3"), ("a: [1", "line 2")])
+def test_bad_yaml_names_file_and_line(tmp_path: Path, text: str, named: str) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(text)
-    with pytest.raises(SpecError, match=words) as caught:
+    with refused(SpecError, named) as caught:
         read_yaml(path)
     assert str(path) in str(caught.value)
 
@@ -514,89 +491,74 @@ def test_scientific_numbers_are_numbers(tmp_path: Path) -> None:
     assert read_yaml(path) == {"lr": 1e-4, "sha256": "1234e5", "name": "e5"}
 
 
-def _schema(name: str) -> Any:
-    return read_yaml(ROOT / "workflow" / "schemas" / f"{name}.schema.yaml")
-
-
-@pytest.mark.parametrize(
-    ("path", "cls", "extra"),
-    [
-        ("images", s.DatasetSpec, set()),
-        ("corpus", t.CorpusSpec, set()),
-        ("model", s.ModelSpec, set()),
-        ("image_recipe", r.Recipe, {"base"}),
-        ("translation_recipe", t.TranslationRecipe, {"base"}),
-        ("optimiser", r.Optimiser, set()),
-        ("optimiser/properties/groups/items", r.ParameterGroup, set()),
-        ("schedule", r.Schedule, set()),
-        ("augment", r.Augment, set()),
-        ("precision", r.Precision, set()),
-        ("hard", label_targets.Hard, set()),
-        ("smooth", label_targets.Smooth, set()),
-        ("virtual_teacher", label_targets.VirtualTeacher, set()),
-        ("beta_smoothing", label_targets.BetaSmoothing, set()),
-        ("ema_distill", label_targets.AverageDistill, set()),
-        ("average", label_targets.MovingAverage, set()),
-        ("entropy_bonus", label_targets.EntropyBonus, set()),
-        ("mean_label", s.MeanLabel, set()),
-        ("distill", s.Distill, set()),
-        ("equal_entropy", s.EqualEntropy, set()),
-        ("features", Overhaul, set()),
-        ("logit_match", s.LogitMatch, set()),
-        ("image_probe", probes.Probe, set()),
-        ("weights", UserWeights, {"torchvision", "family"}),
-        ("class_means_probe", probes.ClassMeans, set()),
-        ("samples_probe", probes.Samples, set()),
-        ("translations_probe", probes.Translations, set()),
-        ("tokens_probe", probes.Tokens, set()),
-    ],
-)
-def test_the_schema_has_the_fields_and_choices_of_the_specs(path: str, cls: Any, extra: set[str]) -> None:
-    definitions = node = _schema("grid")["$defs"]
-    for part in path.split("/"):
-        node = node[part]
-    fields = {f.name for f in dataclasses.fields(cls)}
-    assert set(node["properties"]) == fields | extra
-    hints = get_type_hints(cls)
-    for name, hint in ((name, hints[name]) for name in fields):
-        choices = {None if arg is type(None) else arg for part in get_args(hint) for arg in get_args(part) or [part]}
-        described = node["properties"][name]
-        described = definitions[described["$ref"].rsplit("/", 1)[-1]] if "$ref" in described else described
-        if "enum" in described:
-            assert set(described["enum"]) == choices, name
-
-
-def test_the_schema_knows_every_corpus() -> None:
-    """Which of two forms an entry of `datasets` has is told by its name."""
-    names = _schema("grid")["$defs"]["dataset"]["if"]["properties"]["name"]["enum"]
-    assert set(names) == set(CORPORA)
-
-
-def _objects(node: Any, where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    if isinstance(node, dict):
-        if "properties" in node and not where.endswith(("/if", "/then", "/else")):
-            yield where, node
-        for name, item in node.items():
-            yield from _objects(item, f"{where}/{name}")
-    elif isinstance(node, list):
-        for index, item in enumerate(node):
-            yield from _objects(item, f"{where}/{index}")
+@pytest.fixture(scope="module")
+def schemas() -> dict[str, Any]:
+    """As the command prints them: pydantic loses descriptions where a class was completed for something else before."""
+    code = "import json; from softlabels.grid.config import SCHEMAS as all, schema; "
+    code += "print(json.dumps({name: schema(name) for name in all}))"
+    found: dict[str, Any] = json.loads(
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout
+    )
+    return found
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_every_key_is_described_and_no_other_is_let_through(name: str) -> None:
-    schema = _schema(name)
-    definitions = _schema("grid")["$defs"]
-    for where, node in _objects(schema):
-        # These hold the axes or the kind of something else and are closed by their branches.
-        closed = where in (
-            "/$defs/targets",
-            "/$defs/teacher",
-            "/$defs/initial",
-            "/$defs/weights",
-            "/$defs/artifact/else",
-        )
-        assert closed or node.get("additionalProperties") is False, where
+def test_every_key_is_described_and_no_other_is_let_through(schemas: dict[str, Any], name: str) -> None:
+    made = schemas[name]
+    for cls, node in {name: made, **made.get("$defs", {})}.items():
+        if "properties" not in node:
+            continue
+        assert node["additionalProperties"] is False, cls
+        assert node["description"], cls
         for key, item in node["properties"].items():
-            target = definitions.get(str(item.get("$ref", "")).rsplit("/", 1)[-1], {})
-            assert "description" in item or "description" in target, f"{where}/{key}"
+            inherited = cls in ("Teacher", "Initial") and key in ("seed", "checkpoint")  # described in Parent
+            assert key == "kind" or inherited or "description" in item or "$ref" in item, f"{cls}.{key}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "workflow").glob("grids/**/*.yaml")), ids=lambda path: path.stem)
+def test_the_schema_takes_the_grids_that_there_are(path: Path) -> None:
+    jsonschema.validate(read_yaml(path), schema("grid"))
+
+
+# ---------------------------------------------------------------- keys as they were called
+
+
+def test_old_names_of_keys_work_with_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(ROOT / "workflow", tmp_path / "workflow")
+    replaced = {"scales/demo.yaml": ("\nsubsample:", "\nthin:"), "grids/zhang2020.yaml": ("    plot: ", "    draw: ")}
+    for name, (new, old) in replaced.items():
+        file = tmp_path / "workflow" / name
+        file.write_text(file.read_text().replace(new, old))
+    before, after = load_plan(config(thin=True), tmp_path), load_plan(config(subsample=True), ROOT)
+    assert (before.runs, before.artifacts) == (after.runs, after.artifacts)
+    warnings = capsys.readouterr().err.splitlines()
+    assert len(warnings) == 6  # config.yaml, the scale, and four artifacts
+    assert "warning: config.yaml: thin is called subsample now; the old name goes with the next version" in warnings
+
+
+def test_the_workflow_uses_no_old_names(capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (ROOT / "workflow" / "scales").glob("*.yaml"):
+        load_plan(config(scale=path.stem, variants=True), ROOT)
+    assert capsys.readouterr().err == ""
+
+
+def test_an_old_name_on_the_command_line_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    """config.yaml has the new one."""
+    assert load_plan(config(thin=False), ROOT).runs == load_plan(config(subsample=False), ROOT).runs
+    assert capsys.readouterr().err.count("is called subsample now") == 1
+
+
+def test_old_names_of_drawings_work(capsys: pytest.CaptureFixture[str]) -> None:
+    entry: dict[str, Any] = {"title": "T", "kind": "figure", "families": ["a"], "draw": "own:my_figures"}
+    entry["options"] = {"targets": ["ring_0"], "targets_of": 1}
+    assert with_new_names({"artifacts": {"one": entry}}, "config.yaml: grid") == {
+        "artifacts": {
+            "one": {
+                "title": "T", "kind": "figure", "families": ["a"], "plot": "custom:my_figures",
+                "options": {"classes": ["ring_0"], "targets_of": 1},
+            }
+        }
+    }  # fmt: skip
+    said = capsys.readouterr().err
+    assert "config.yaml: grid.artifacts.one.draw is called plot now" in said
+    assert "config.yaml: grid.artifacts.one.options.targets is called classes now" in said

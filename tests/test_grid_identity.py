@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from refusals import refused
 
 from softlabels.errors import SpecError
 from softlabels.grid import identity
-from softlabels.grid import recipe as r
 from softlabels.grid import spec as s
 from softlabels.grid.identity import (
     CacheNeed,
@@ -22,8 +22,9 @@ from softlabels.grid.identity import (
     spec_digest,
     write_spec_files,
 )
+from softlabels.grid.parts import recipe as r
+from softlabels.grid.parts.probes import Probe
 from softlabels.grid.plan import Plan
-from softlabels.grid.probes import Probe
 
 RECIPE = r.Recipe(batch_size=128, optimiser=r.Optimiser(lr=0.1), steps=1000, augment=r.Augment(pad=4, flip=True))
 TEACHER = s.RunSpec(s.DatasetSpec("cifar10"), s.ModelSpec("resnet56"), s.Smooth(0.15), RECIPE)
@@ -112,7 +113,7 @@ def test_what_decides_nothing_does_not_change_the_id() -> None:
 
 def test_norms_are_matched_in_whole_batches() -> None:
     parts = dataclasses.replace(RECIPE, micro_batch=32)
-    with pytest.raises(SpecError, match=r"recipe\.micro_batch: .* is of whole batches"):
+    with refused(SpecError, "recipe.micro_batch"):
         student(recipe=parts, gradient_norm="matched")
     assert student(1.0, recipe=parts, gradient_norm="matched") == student(1.0, recipe=parts)  # nothing to match
 
@@ -170,12 +171,12 @@ def test_the_seed_of_a_cache_is_the_teachers() -> None:
 
 
 def test_an_image_folder_must_say_its_size_for_a_cache() -> None:
-    folder = s.DatasetSpec("folder", path="pictures", num_classes=3, image_size=32)
+    folder = s.DatasetSpec("folder", path="images", num_classes=3, image_size=32)
     teacher = s.Teacher(s.RunSpec(folder, s.ModelSpec("mlp"), s.Hard(), RECIPE))
     run = s.RunSpec(folder, s.ModelSpec("mlp"), s.Distill(teacher, 2.0), RECIPE)
-    with pytest.raises(SpecError, match="train_size"):
+    with refused(SpecError, "train_size"):
         needed_cache(run)
-    assert run_id(run).startswith("pictures.mlp.kd-T2-mlp-hard.")
+    assert run_id(run).startswith("images.mlp.kd-T2-mlp-hard.")
 
 
 def test_folders_of_one_name_without_a_sha256_are_other_runs_data_and_caches() -> None:
@@ -213,7 +214,7 @@ def test_a_spec_of_other_code_is_refused(tmp_path: Path, versions: dict[str, int
     (path,) = tmp_path.iterdir()
     versions["training"] += 1
     run_id.cache_clear()
-    with pytest.raises(SpecError, match="other code versions"):
+    with refused(SpecError, path):
         read_spec(path)
 
 
@@ -223,5 +224,5 @@ def test_an_edited_spec_file_is_refused(tmp_path: Path) -> None:
     content = json.loads(path.read_text())
     content["spec"]["targets"]["alpha"] = 0.2
     path.write_text(json.dumps(content))
-    with pytest.raises(SpecError, match=re.escape(str(path))):
+    with refused(SpecError, path):
         read_spec(path)

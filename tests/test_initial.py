@@ -11,20 +11,21 @@ from typing import Any
 
 import pytest
 import yaml
+from refusals import refused
 
 from softlabels.errors import SpecError
-from softlabels.grid import initial as i
-from softlabels.grid import recipe as r
 from softlabels.grid import spec as s
 from softlabels.grid.audit import audit
 from softlabels.grid.config import read_yaml
 from softlabels.grid.costs import training_flops
 from softlabels.grid.expand import load_plan
 from softlabels.grid.identity import read_spec, run_id, spec_digest, write_spec_files
-from softlabels.grid.packs import generation, training_packs
+from softlabels.grid.jobs import every_job
+from softlabels.grid.parts import initial as i
+from softlabels.grid.parts import recipe as r
 from softlabels.grid.plan import Plan, chain
-from softlabels.inspect import collect_garbage, show
 from softlabels.layout import Layout
+from softlabels.store_report import collect_garbage, show
 
 ROOT = Path(__file__).parents[1]
 RECIPE = r.Recipe(batch_size=128, optimiser=r.Optimiser(lr=0.1), steps=1000, milestones=(500,))
@@ -91,32 +92,29 @@ def test_what_only_training_needs_is_settled_where_nothing_is_trained() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "sentence"),
+    ("make", "named"),
     [
-        (lambda: begun(V1, MEASURE, "imagenet"), r"recipe\.steps: 0 measures .* give initial, with head: kept"),
-        (lambda: dataclasses.replace(IMAGENET, recipe=MEASURE), r"recipe\.steps: 0 measures"),
+        (lambda: begun(V1, MEASURE, "imagenet"), "recipe.steps"),
+        (lambda: dataclasses.replace(IMAGENET, recipe=MEASURE), "recipe.steps"),
         (
             lambda: dataclasses.replace(
                 begun(V1, MEASURE, "imagenet", head="kept"), targets=s.Distill(s.Teacher(IMAGENET), 2.0)
             ),
-            r"recipe\.steps: 0 trains nothing, so there is no teacher",
+            "recipe.steps",
         ),
-        (lambda: begun(i.TorchvisionWeights("IMAGENET1K_V3")), r"no 'IMAGENET1K_V3' of resnet50; there is .*_V1"),
-        (lambda: dataclasses.replace(begun(V1), model=s.ModelSpec("alexnet")), r"weights of resnet18, .*, not of al"),
+        (lambda: begun(i.TorchvisionWeights("IMAGENET1K_V3")), "IMAGENET1K_V3"),
+        (lambda: dataclasses.replace(begun(V1), model=s.ModelSpec("alexnet")), "resnet18"),
         (
             lambda: dataclasses.replace(begun(V1), model=s.ModelSpec("resnet50", (("stem", "cifar"),))),
-            r"the stem for large pictures; leave out model\.options\.stem: cifar",
+            "model.options.stem",
         ),
-        (
-            lambda: dataclasses.replace(begun(IMAGENET), model=s.ModelSpec("resnet18")),
-            r"initial: weights of resnet50 \{\} do not fit resnet18 \{\}; name a run of the same network",
-        ),
-        (lambda: begun(IMAGENET, checkpoint="step:7"), r"initial\.checkpoint: that run keeps no weights at step 7"),
-        (lambda: begun(V1, seed=1), r"initial\.seed and initial\.checkpoint have no effect"),
+        (lambda: dataclasses.replace(begun(IMAGENET), model=s.ModelSpec("resnet18")), "resnet18 {}"),
+        (lambda: begun(IMAGENET, checkpoint="step:7"), "initial.checkpoint"),
+        (lambda: begun(V1, seed=1), "initial.checkpoint"),
     ],
 )  # fmt: skip
-def test_weights_that_are_not_of_the_network_are_refused(make: Callable[[], s.RunSpec], sentence: str) -> None:
-    with pytest.raises(SpecError, match=sentence):
+def test_weights_that_are_not_of_the_network_are_refused(make: Callable[[], s.RunSpec], named: str) -> None:
+    with refused(SpecError, named):
         make()
 
 
@@ -179,7 +177,7 @@ def grid() -> dict[str, Any]:
             "all": {
                 "title": "All of them",
                 "kind": "table",
-                "draw": "compare_table",
+                "plot": "compare_table",
                 "families": ["students", "measured", "birds"],
                 "seeds": [4, 5],
             },
@@ -222,7 +220,7 @@ def test_a_chain_has_each_run_once_after_those_that_it_needs() -> None:
     assert list(found) == [first, second, hard]
     assert found == {first: (1, 4, 5), second: (4, 5), hard: (4, 5)}
     assert len(chain(smooth, (4,))) == 4
-    assert [generation(run) for run in found] == [0, 1, 2]
+    assert [{parent for parent, _ in s.parents_of(run)} for run in found] == [set(), {first}, {first, second}]
     assert plan.seeds[run_id(first)] == (1, 4, 5)
     order = list(plan.runs)
     for name, run in plan.runs.items():
@@ -231,16 +229,20 @@ def test_a_chain_has_each_run_once_after_those_that_it_needs() -> None:
 
 def test_jobs_wait_for_initial_weights_and_the_audit_counts_their_runs(tmp_path: Path) -> None:
     plan, layout = plan_of(grid()), Layout(tmp_path / "results" / "paper")
-    packs = {member.output: pack for pack in training_packs(plan, layout) for member in pack.members}
+    jobs = every_job(plan, layout)
     for name, run in plan.runs.items():
         for seed in plan.seeds[name]:
-            pack = packs[layout.run(name, seed) / "run.json"]
+            job = jobs[layout.run(name, seed) / "run.json"]
+            assert (job.rule, job.output) == (
+                "train_teacher" if s.teacher_of(run) is None else "train_student",
+                layout.run(name, seed) / "run.json",
+            )
             for parent, part in s.parents_of(run):
                 record = layout.run(run_id(parent), part.seed_for(seed)) / "run.json"
-                assert record not in pack.outputs
-                assert record in pack.inputs or part.role == "teacher"  # whose logits come from its cache
+                assert record != job.output
+                assert record in job.inputs or part.role == "teacher"  # whose logits come from its cache
     (birds,) = family(plan, "birds")
-    assert layout.weights("resnet18-f37072fd") in packs[layout.run(run_id(birds), 4) / "run.json"].inputs
+    assert layout.weights("resnet18-f37072fd") in jobs[layout.run(run_id(birds), 4) / "run.json"].inputs
     assert layout.weights("resnet18-f37072fd") == tmp_path / "results" / "data" / "weights" / "resnet18-f37072fd.json"
     found = audit(plan, tmp_path)
     assert found["trainings"] == sum(map(len, plan.seeds.values())) == (3 + 1) + 2 * 2 + 2 * 2 + 2 + 2
@@ -269,37 +271,36 @@ def of(g: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 BAD: list[tuple[Change, str]] = [
-    (lambda g: of(g, "birds").update(initial="torchvision"), r"initial\.weights: 'torchvision' is not among"),
-    (lambda g: g["weights"].update(torchvision_v1={"torchvision": "V9"}), r"torchvision has no 'V9' of resnet18"),
-    (lambda g: g["weights"].update(mine={"weights": "a"}), r"weights\.mine"),
-    (lambda g: g["weights"].update(mine={"weights": "a", "sha256": "b", "head": "new"}), r"weights\.mine"),
-    (lambda g: of(g, "birds").update(initial={"weights": "mine", "seed": 1}), r"initial has no key 'seed'"),
-    (lambda g: of(g, "birds").update(initial={"head": "kept"}), r"birds\.run\.initial"),
-    (lambda g: of(g, "birds").update(initial={"weights": "mine", "head": "old"}), r"initial\.head"),
+    (lambda g: of(g, "birds").update(initial="torchvision"), "initial.weights"),
+    (lambda g: g["weights"].update(torchvision_v1={"torchvision": "V9"}), "V9"),
+    (lambda g: g["weights"].update(mine={"weights": "a"}), "weights.mine"),
+    (lambda g: g["weights"].update(mine={"weights": "a", "sha256": "b", "head": "new"}), "weights.mine"),
+    (lambda g: of(g, "birds").update(initial={"weights": "mine", "seed": 1}), "seed"),
+    (lambda g: of(g, "birds").update(initial={"head": "kept"}), "birds.run.initial"),
+    (lambda g: of(g, "birds").update(initial={"weights": "mine", "head": "old"}), "initial.head"),
     (lambda g: of(g, "birds").update(initial={"weights": "torchvision_v1", "head": "kept"}),
-     r"birds\.run: initial\.head: kept takes over a head of 1000 classes, and cifar100 has 100; give head: new"),
-    (lambda g: of(g, "birds").update(dataset="digits"), r"of pictures with 3 channels, and digits has 1"),
-    (lambda g: of(g, "birds").update(initial={"family": "first", "alpha": 0}), r"small_cnn .* do not fit resnet18"),
-    (lambda g: of(g, "second")["initial"].update(alpha=0.2), r"no run first\(alpha=0\.2\) in the grid"),
-    (lambda g: of(g, "second")["initial"].pop("alpha"), r"several members; say which by alpha"),
-    (lambda g: of(g, "second")["initial"].update(beta=1), r"family first has no axis 'beta'"),
-    (lambda g: of(g, "second")["initial"].update(head="kept"), r"head of 20 classes, and digits has 10"),
-    (lambda g: of(g, "first").update(recipe="short"), r"small_cnn of pictures of 16×16 pixels has other"),
-    (lambda g: of(g, "first").update(initial={"family": "second", "alpha": "$alpha"}), r"second\(.* form a cycle"),
-    (lambda g: of(g, "measured").pop("initial"), r"measured\.run: recipe\.steps: 0 measures a network"),
-    (lambda g: of(g, "measured")["initial"].update(head="new"), r"measured\.run: recipe\.steps: 0 measures a network"),
-    (lambda g: g["families"]["first"]["axes"].update(head=[1]), r"'head' cannot be the name of an axis"),
+     "initial.head"),
+    (lambda g: of(g, "birds").update(dataset="digits"), "digits"),
+    (lambda g: of(g, "birds").update(initial={"family": "first", "alpha": 0}), "small_cnn"),
+    (lambda g: of(g, "second")["initial"].update(alpha=0.2), "first(alpha=0.2)"),
+    (lambda g: of(g, "second")["initial"].pop("alpha"), "alpha"),
+    (lambda g: of(g, "second")["initial"].update(beta=1), "beta"),
+    (lambda g: of(g, "second")["initial"].update(head="kept"), "digits"),
+    (lambda g: of(g, "first").update(recipe="short"), "small_cnn"),
+    (lambda g: of(g, "first").update(initial={"family": "second", "alpha": "$alpha"}), "second(alpha=0)"),
+    (lambda g: of(g, "measured").pop("initial"), "measured.run"),
+    (lambda g: of(g, "measured")["initial"].update(head="new"), "measured.run"),
+    (lambda g: g["families"]["first"]["axes"].update(head=[1]), "head"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("change", "sentence"), BAD, ids=range(len(BAD)))
-def test_a_bad_beginning_is_one_sentence_that_names_file_and_key(change: Change, sentence: str) -> None:
+@pytest.mark.parametrize(("change", "named"), BAD, ids=range(len(BAD)))
+def test_a_bad_beginning_is_one_sentence_that_names_file_and_key(change: Change, named: str) -> None:
     content = copy.deepcopy(grid())
     change(content)
-    with pytest.raises(SpecError, match=sentence) as caught:
+    with refused(SpecError, named) as caught:
         plan_of(content)
     assert str(caught.value).startswith("config.yaml: grid")
-    assert "\n" not in str(caught.value)
 
 
 # ---------------------------------------------------------------- scales
@@ -310,7 +311,6 @@ def scaled(tmp_path: Path) -> Callable[..., Plan]:
     """The plan of the grid as a paper's, under a scale that substitutes weights."""
     for folder in ("grids", "scales"):
         (tmp_path / "workflow" / folder).mkdir(parents=True)
-    (tmp_path / "workflow" / "schemas").symlink_to(ROOT / "workflow" / "schemas")
     (tmp_path / "workflow" / "grids" / "own.yaml").write_text(yaml.safe_dump(grid()))
 
     def plan(**substitute: Any) -> Plan:
@@ -342,7 +342,7 @@ def test_a_scale_can_train_from_scratch_or_take_other_weights(scaled: Callable[.
     assert family(plan, "birds")[0].initial == s.Initial(dataclasses.replace(first_of(plan), targets=s.Smooth(0.1)), 2)
     note = "small: begun with first (alpha=0.1, seed=2) in place of torchvision_v1"
     assert note in plan.artifacts["own.all"].notes
-    # Pictures of another network's input need no torchvision either.
+    # Images of another network's input need no torchvision either.
     plan = scaled(
         weights={"torchvision_v1": None}, datasets={"birds": {"name": "glyphs"}}, models={"r18": {"name": "small_cnn"}}
     )
@@ -350,7 +350,7 @@ def test_a_scale_can_train_from_scratch_or_take_other_weights(scaled: Callable[.
 
 
 def test_a_scale_cannot_replace_weights_that_no_grid_has(scaled: Callable[..., Plan]) -> None:
-    with pytest.raises(SpecError, match=r"small\.yaml: substitute\.weights: 'torchvision' is not .*'torchvision_v1'$"):
+    with refused(SpecError, "small.yaml", "substitute.weights", "torchvision"):
         scaled(weights={"torchvision": None})
-    with pytest.raises(SpecError, match=r"substitute\.weights\.torchvision_v1"):
+    with refused(SpecError, "substitute.weights.torchvision_v1"):
         scaled(weights={"torchvision_v1": {"torchvison": "IMAGENET1K_V1"}})

@@ -18,6 +18,7 @@ import pytest
 import torch
 from conftest import DIGITS
 from PIL import Image
+from refusals import refused, says
 
 from softlabels import tensors
 from softlabels.cli import main
@@ -27,16 +28,16 @@ from softlabels.errors import EXIT_ERROR, Stopped
 from softlabels.files import read_json, sha256, write_json
 from softlabels.grid.files import write_plan
 from softlabels.grid.identity import dataset_id, initial_id, needed_cache, probe_id, run_id
-from softlabels.grid.initial import TorchvisionWeights, UserWeights
+from softlabels.grid.parts.initial import TorchvisionWeights, UserWeights
+from softlabels.grid.parts.probes import Probe
+from softlabels.grid.parts.recipe import Augment, Optimiser, Recipe
 from softlabels.grid.plan import Artifact, Member, Plan
-from softlabels.grid.probes import Probe
-from softlabels.grid.recipe import Augment, Optimiser, Recipe
 from softlabels.grid.spec import DatasetSpec, Distill, Hard, Initial, ModelSpec, RunSpec, Smooth, Teacher
 from softlabels.layout import Layout
 from softlabels.models import build
 from softlabels.store import finished
-from softlabels.training.initial import load_initial
-from softlabels.training.pictures import Pictures
+from softlabels.training.images import ImageSplit
+from softlabels.training.teachers import load_initial
 from softlabels.training.trainer import Trainer
 
 GLYPHS = DatasetSpec("glyphs", train_limit=400)
@@ -113,18 +114,18 @@ def test_a_network_begins_with_the_best_weights_of_another_and_a_head_of_its_own
 
 
 def test_resumed_is_bit_identical(trained: Layout, tmp_path: Path) -> None:
-    """Also when the weights it began with are asked for again by the second sitting."""
+    """Also when the weights it began with are asked for again by the second attempt."""
     data = open_data(trained.data(dataset_id(DIGITS)))
-    pictures = [Pictures(data, split, torch.device("cpu")) for split in ("train", "val")]
+    images = [ImageSplit(data, split, torch.device("cpu")) for split in ("train", "val")]
 
     def trainer(calls: int) -> Trainer:
         left = iter([False] * calls)
         return Trainer(
-            SECOND, 0, *pictures, tmp_path, identity="x", should_stop=lambda: next(left, True),
-            begin=lambda network: load_initial(network, SECOND, 0, trained),
+            SECOND, 0, *images, tmp_path, identity="x", should_stop=lambda: next(left, True),
+            init_weights=lambda network: load_initial(network, SECOND, 0, trained),
         )  # fmt: skip
 
-    with pytest.raises(Stopped, match="step 7 of 30"):
+    with refused(Stopped, "step 7 of 30"):
         trainer(6).run()
     last, whole = trainer(999).run().last, weights(trained, SECOND)
     assert all(torch.equal(tensor, whole[f"last/{name}"]) for name, tensor in last.items())
@@ -143,7 +144,7 @@ def test_killed_and_run_again_is_bit_identical(copied: Layout) -> None:
         process.kill()
     assert finished(folder) is None
     assert train(copied, slow) == 0
-    assert len(read_json(record)["sittings"]) == 2
+    assert len(read_json(record)["attempts"]) == 2
     killed = {name: (folder / name).read_bytes() for name in ("weights.safetensors", "history.csv")}
     shutil.rmtree(folder)
     assert train(copied, slow) == 0
@@ -158,7 +159,7 @@ def test_weights_that_were_trained_again_since_are_refused(copied: Layout, capsy
     capsys.readouterr()
     assert train(copied, SECOND) == EXIT_ERROR
     folder = copied.store(run_id(SECOND), 0)
-    assert f"{folder} began with a network that has been trained again since; delete the folder" in one_line(capsys)
+    says(one_line(capsys), folder)
     assert train(copied, SECOND, (1,)) == 0
 
 
@@ -168,10 +169,10 @@ def test_weights_that_have_changed_are_refused(copied: Layout, capsys: pytest.Ca
     tensors.save(path, weights(copied, FIRST, 1))
     capsys.readouterr()
     assert train(copied, SECOND) == EXIT_ERROR
-    assert f"{path} has SHA-256" in one_line(capsys)
+    says(one_line(capsys), path, "SHA-256")
     shutil.rmtree(path.parent)
     assert train(copied, SECOND) == EXIT_ERROR
-    assert f"{path.parent} holds no finished training" in one_line(capsys)
+    says(one_line(capsys), path.parent)
 
 
 # ---------------------------------------------------------------- only measured
@@ -229,18 +230,18 @@ def test_a_network_of_ones_own_is_measured(copied: Layout, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "sentence"),
+    ("name", "change", "named"),
     [
-        ("hidden.weight", None, r"hidden.weight is missing (1 differences)"),
-        ("hidden.weight", torch.zeros(3, 3), "hidden.weight has shape [3, 3] instead of [16, 32]"),
-        ("head.bias", torch.zeros(20), "head.bias has shape [20] instead of [10]"),
-        ("more.weight", torch.zeros(1), "more.weight belongs to another network"),
-        ("convolutions.0.weight", torch.zeros(4, 3, 3, 3), "so the weights are of pictures with 3 channels, not 1"),
-        ("convolutions.0.weight", torch.zeros(4, 1, 7, 7), "so the weights are of another stem (model.options.stem)"),
+        ("hidden.weight", None, "hidden.weight"),
+        ("hidden.weight", torch.zeros(3, 3), "[3, 3]"),
+        ("head.bias", torch.zeros(20), "head.bias"),
+        ("more.weight", torch.zeros(1), "more.weight"),
+        ("convolutions.0.weight", torch.zeros(4, 3, 3, 3), "3 channels"),
+        ("convolutions.0.weight", torch.zeros(4, 1, 7, 7), "model.options.stem"),
     ],
 )
 def test_weights_of_another_network_are_one_sentence(
-    copied: Layout, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, change: Any, sentence: str
+    copied: Layout, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, change: Any, named: str
 ) -> None:
     state = {n.removeprefix("last/"): t for n, t in weights(copied, SECOND).items() if n.startswith("last/")}
     state.pop(name, None)
@@ -249,15 +250,13 @@ def test_weights_of_another_network_are_one_sentence(
     write(copied, spec)
     capsys.readouterr()
     assert train(copied, spec) == EXIT_ERROR
-    line = one_line(capsys)
-    assert f"{path} does not fit the network: " in line
-    assert sentence in line
+    says(one_line(capsys), path, named)
     path.write_bytes(b"changed")
     assert train(copied, spec) == EXIT_ERROR
-    assert f"{path} has SHA-256" in one_line(capsys)
+    says(one_line(capsys), path, "SHA-256")
     path.unlink()
     assert train(copied, spec) == EXIT_ERROR
-    assert f"{path} does not exist" in one_line(capsys)
+    says(one_line(capsys), path)
 
 
 def test_a_head_of_ones_own_needs_none_in_the_file(copied: Layout, tmp_path: Path) -> None:
@@ -276,11 +275,11 @@ def test_a_head_of_ones_own_needs_none_in_the_file(copied: Layout, tmp_path: Pat
 def test_a_training_begins_with_torchvisions_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for index, name in enumerate(("a", "b")):
         for number in range(8):
-            path = tmp_path / "pictures" / "train" / name / f"{number}.png"
+            path = tmp_path / "images" / "train" / name / f"{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             pixels = np.random.default_rng(10 * index + number).integers(0, 255, (32, 32, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(path)
-    dataset = DatasetSpec("folder", path=str(tmp_path / "pictures"), num_classes=2, image_size=32, holdout=2)
+    dataset = DatasetSpec("folder", path=str(tmp_path / "images"), num_classes=2, image_size=32, holdout=2)
     recipe = Recipe(4, Optimiser(lr=0.01), steps=1, milestones=(0,), normalise="imagenet")
     spec = RunSpec(dataset, ModelSpec("resnet18"), Hard(), recipe, initial=Initial(TorchvisionWeights("IMAGENET1K_V1")))
     layout = Layout(tmp_path / "results" / "demo")
@@ -289,7 +288,7 @@ def test_a_training_begins_with_torchvisions_weights(tmp_path: Path, capsys: pyt
     assert spec.initial is not None
     manifest = layout.weights(initial_id(spec.model, spec.initial))
     assert train(layout, spec) == EXIT_ERROR
-    assert f"{manifest} does not exist; make it with snakemake first" in one_line(capsys)
+    says(one_line(capsys), manifest)
 
     torch.manual_seed(7)  # what the rule fetch_weights leaves, under torchvision's own names
     published = build(ModelSpec("resnet18"), 1000, (3, 32, 32)).state_dict()

@@ -12,13 +12,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import DIGITS
+from refusals import refused
 from test_trainer import same, stop_after
 
 from softlabels.data.load import Data
 from softlabels.errors import SpecError, Stopped
 from softlabels.grid.costs import training_flops
 from softlabels.grid.identity import run_id
-from softlabels.grid.label_targets import (
+from softlabels.grid.parse import from_dict
+from softlabels.grid.parts.label_targets import (
     AverageDistill,
     BetaSmoothing,
     EntropyBonus,
@@ -28,13 +30,12 @@ from softlabels.grid.label_targets import (
     Smooth,
     VirtualTeacher,
 )
-from softlabels.grid.parse import from_dict
-from softlabels.grid.recipe import Augment, Optimiser, Precision, Recipe
+from softlabels.grid.parts.recipe import Augment, Optimiser, Precision, Recipe
 from softlabels.grid.spec import Distill, ModelSpec, RunSpec, Teacher, UserLogits, to_dict
+from softlabels.losses import beta_labels, make_loss, virtual_logits
 from softlabels.metrics import beta_smoothing, virtual_teacher
-from softlabels.targets import beta_labels, make_loss, virtual_logits
-from softlabels.training.average import Average
-from softlabels.training.pictures import Pictures
+from softlabels.training.images import ImageSplit
+from softlabels.training.objective import Average
 from softlabels.training.trainer import Trainer
 
 K, B = 10, 64
@@ -190,7 +191,7 @@ def spec_of(targets: LabelTargets, model: str = "mlp", **recipe: Any) -> RunSpec
 
 
 def trainer(data: Data, folder: Path, spec: RunSpec, **options: Any) -> Trainer:
-    train, val = (Pictures(data, split, torch.device("cpu")) for split in ("train", "val"))
+    train, val = (ImageSplit(data, split, torch.device("cpu")) for split in ("train", "val"))
     return Trainer(spec, 0, train, val, folder, identity="test", **options)
 
 
@@ -258,37 +259,26 @@ def test_an_average_costs_a_forward_pass() -> None:
 
 
 @pytest.mark.parametrize(
-    ("targets", "message"),
+    ("targets", "named"),
     [
-        ({"kind": "beta_smoothing", "a": 0}, "targets.a of Beta(a, 1) must be above 0, not 0"),
-        ({"kind": "beta_smoothing", "a": 3, "beta": 0}, "targets.beta must lie in (0, 1], not 0"),
-        (
-            {"kind": "beta_smoothing", "a": 3, "ranked_by": "random", "average": {}},
-            "targets.average has no effect with ranked_by: random",
-        ),
-        (
-            {"kind": "beta_smoothing", "a": 3, "average": {"decay": 1}},
-            "targets.average.decay must lie in (0, 1), not 1",
-        ),
-        ({"kind": "virtual_teacher", "temperature": 0, "beta": 0.1}, "targets.temperature must be > 0, not 0"),
-        (
-            {"kind": "virtual_teacher", "temperature": 2, "beta": 0.1, "correct": 1},
-            "targets.correct must lie in (0, 1), not 1",
-        ),
-        ({"kind": "virtual_teacher", "temperature": 2, "beta": 0.1, "form": "kl"}, "has no key 'form'"),
-        ({"kind": "ema_distill", "temperature": 2, "beta": 2}, "targets.beta must lie in (0, 1], not 2"),
-        ({"kind": "entropy_bonus", "weight": 0}, "targets.weight must be > 0, not 0"),
+        ({"kind": "beta_smoothing", "a": 0}, "targets.a"),
+        ({"kind": "beta_smoothing", "a": 3, "beta": 0}, "targets.beta"),
+        ({"kind": "beta_smoothing", "a": 3, "ranked_by": "random", "average": {}}, "targets.average"),
+        ({"kind": "beta_smoothing", "a": 3, "average": {"decay": 1}}, "targets.average.decay"),
+        ({"kind": "virtual_teacher", "temperature": 0, "beta": 0.1}, "targets.temperature"),
+        ({"kind": "virtual_teacher", "temperature": 2, "beta": 0.1, "correct": 1}, "targets.correct"),
+        ({"kind": "virtual_teacher", "temperature": 2, "beta": 0.1, "form": "kl"}, "form"),
+        ({"kind": "ema_distill", "temperature": 2, "beta": 2}, "targets.beta"),
+        ({"kind": "entropy_bonus", "weight": 0}, "targets.weight"),
     ],
 )
-def test_bad_targets_are_refused(targets: dict[str, Any], message: str) -> None:
-    with pytest.raises(SpecError) as refused:
+def test_bad_targets_are_refused(targets: dict[str, Any], named: str) -> None:
+    with refused(SpecError, named):
         from_dict(RunSpec, to_dict(spec_of(Hard())) | {"targets": targets}, "grid.yaml: run")
-    assert message in str(refused.value)
-    assert str(refused.value).count("\n") == 0
 
 
 def test_ranks_are_of_whole_batches() -> None:
-    with pytest.raises(SpecError, match=r"recipe\.micro_batch: targets\.kind: beta_smoothing is of whole batches"):
+    with refused(SpecError, "recipe.micro_batch", "beta_smoothing"):
         dataclasses.replace(
             spec_of(BetaSmoothing(3)), recipe=dataclasses.replace(spec_of(Hard()).recipe, micro_batch=8)
         )

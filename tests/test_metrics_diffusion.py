@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from refusals import refused
 
 from softlabels.errors import DataError, SpecError
-from softlabels.grid.datasets import DATASETS, family
+from softlabels.grid.declared.datasets import DATASETS, family
 from softlabels.metrics.class_sets import ClassSets, by_groups, class_ids, consistency, families, read_groups
 from softlabels.metrics.diffusion import (
     Activations,
@@ -131,41 +132,41 @@ def test_half_precision_is_averaged_in_double():
 def test_activations_of_another_run_are_named():
     before = clouds(0)
     other = replace(before, labels=before.labels[::-1].copy(), origin="other.safetensors")
-    with pytest.raises(DataError, match=r"student0.safetensors and other.safetensors .*labels differ"):
+    with refused(DataError, "student0.safetensors", "other.safetensors", "labels"):
         diffusion_index(before, other, SETS)
-    with pytest.raises(DataError, match=r"different classes \(5 and 6\)"):
+    with refused(DataError, "5 and 6"):
         diffusion_index(before, replace(before, class_names=(*NAMES, "canoe")), SETS)
-    with pytest.raises(DataError, match="widths 4 and 3"):
+    with refused(DataError, "4 and 3"):
         diffusion_index(before, replace(before, features=before.features[:, :3]), SETS)
 
 
 def test_classes_without_images_and_unknown_classes_are_named():
     x = replace(clouds(0), class_names=(*NAMES, "canoe"))
     for distance in (centroid_distances, pairwise_distances):
-        with pytest.raises(DataError, match=r"student0.safetensors holds no image of class canoe"):
+        with refused(DataError, "student0.safetensors", "canoe"):
             distance(x, "poodle", ["boat", "canoe"])
-        with pytest.raises(SpecError, match=r"student0.safetensors: no class is called 'pudel'"):
+        with refused(SpecError, "student0.safetensors", "pudel"):
             distance(x, "pudel", ["boat"])
-    with pytest.raises(DataError, match="no image of class canoe"):
+    with refused(DataError, "canoe"):
         by_distance(x, "poodle", 10, 50)
 
 
 def test_malformed_activations_are_named():
     x = clouds(0)
-    with pytest.raises(DataError, match=r"student0.safetensors: labels run from 0 to 4, but 4 classes"):
+    with refused(DataError, "student0.safetensors", "labels"):
         replace(x, class_names=NAMES[:4])
-    with pytest.raises(DataError, match="N integer labels"):
+    with refused(DataError, "labels"):
         replace(x, labels=x.labels[:-1])
-    with pytest.raises(DataError, match="N integer labels"):
+    with refused(DataError, "labels"):
         replace(x, labels=x.labels.astype(float))
-    with pytest.raises(DataError, match="NaN"):
+    with refused(DataError, "NaN"):
         replace(x, features=np.full_like(x.features, np.nan))
 
 
 def test_classes_in_one_point_are_named():
-    with pytest.raises(DataError, match=r"probe.safetensors: poodle and husky lie in one point"):
+    with refused(DataError, "probe.safetensors", "poodle", "husky"):
         diffusion_index(points(1, 0, 2, 3), points(1, 1, 2, 3), SETS)
-    with pytest.raises(DataError, match=r"probe.safetensors: all classes lie in one point"):
+    with refused(DataError, "probe.safetensors"):
         diffusion_index(points(1, 1, 2, 3), points(0, 0, 0, 0), SETS)
     # One class that falls onto the target has come closer by all of its distance.
     found = diffusion_index(points(1, 1, 2, 4), points(0, 1, 2, 5), SETS)
@@ -200,12 +201,12 @@ def test_sets_by_distance_of_few_classes():
 
 
 def test_impossible_percentages_are_named():
-    with pytest.raises(SpecError, match=r"nearest 1 % \(1\) and the farthest 90 % \(9\) of 9 classes overlap"):
+    with refused(SpecError, "1 %", "90 %"):
         by_distance(line(10), "c0")
     for bad in ({"nearest": 0}, {"farthest": 101}, {"nearest": float("nan")}):
-        with pytest.raises(SpecError, match=f"{next(iter(bad))} must be a percentage"):
+        with refused(SpecError, next(iter(bad))):
             by_distance(line(10), "c0", **bad)
-    with pytest.raises(SpecError, match=r"reference.safetensors: no class is called 'c77'"):
+    with refused(SpecError, "reference.safetensors", "c77"):
         by_distance(line(10), "c77", 10, 10)
 
 
@@ -216,36 +217,36 @@ def test_sets_by_a_table_of_groups(tmp_path: Path):
     assert groups == {"husky": "dog", "boat": "vessel", "poodle": "dog", "submarine": "vessel", "terrier": "dog"}
     assert by_groups(groups, "poodle") == ClassSets("poodle", ("husky", "terrier"), ("boat", "submarine"))
     assert by_groups(groups, "boat").similar == ("submarine",)
-    with pytest.raises(SpecError, match=r"'pudel'; did you mean 'poodle'\?"):
+    with refused(SpecError, "pudel", "poodle"):
         by_groups(groups, "pudel")
-    with pytest.raises(SpecError, match="S1 of target class 'boat' is empty"):
+    with refused(SpecError, "S1", "boat"):
         by_groups({"boat": "vessel", "husky": "dog"}, "boat")
-    with pytest.raises(SpecError, match="S2 of target class 'boat' is empty"):
+    with refused(SpecError, "S2", "boat"):
         by_groups({"boat": "vessel", "submarine": "vessel"}, "boat")
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "named"),
     [
-        ("", "must begin with the line class,group"),
-        ("name,group\nboat,vessel\n", "must begin with the line class,group"),
-        ("class,group\nboat\n", "line 2: write a class and its group, not 'boat'"),
-        ("class,group\nboat,\n", "line 2: write"),
-        ("class,group\nboat,vessel,big\n", "line 2: write"),
-        ("class,group\nboat,vessel\nhusky,dog\nboat,dog\n", "line 4: class 'boat' is listed twice"),
+        ("", "class,group"),
+        ("name,group\nboat,vessel\n", "class,group"),
+        ("class,group\nboat\n", "line 2"),
+        ("class,group\nboat,\n", "line 2"),
+        ("class,group\nboat,vessel,big\n", "line 2"),
+        ("class,group\nboat,vessel\nhusky,dog\nboat,dog\n", "line 4"),
         ("class,group\nb\xe9,dog\n", "UTF-8"),
     ],
 )
-def test_malformed_tables_are_named(tmp_path: Path, text: str, says: str):
+def test_malformed_tables_are_named(tmp_path: Path, text: str, named: str):
     path = tmp_path / "groups.csv"
     path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(SpecError, match=says) as error:
+    with refused(SpecError, named) as error:
         read_groups(path)
     assert str(path) in str(error.value)
 
 
 def test_a_missing_table_is_named(tmp_path: Path):
-    with pytest.raises(SpecError, match=r"groups.csv does not exist"):
+    with refused(SpecError, "groups.csv"):
         read_groups(tmp_path / "groups.csv")
 
 
@@ -256,36 +257,34 @@ def test_families_of_glyphs():
     sets = by_groups(families("glyphs"), "cross_1")
     assert sets.similar == ("cross_0", "cross_2", "cross_3")
     assert len(sets.dissimilar) == 16
-    with pytest.raises(SpecError, match="'cifar10' has no families"):
+    with refused(SpecError, "cifar10"):
         families("cifar10")
 
 
 @pytest.mark.parametrize(
-    ("similar", "dissimilar", "says"),
+    ("similar", "dissimilar", "named"),
     [
-        ((), ("b",), "S1 of target class 'a' is empty"),
-        (("b",), (), "S2 of target class 'a' is empty"),
-        (("b", "c"), ("d", "c"), "S1 and S2 of target class 'a' overlap in c"),
-        (("a", "b"), ("c",), "S1 of target class 'a' contains the target"),
-        (("b",), ("c", "a"), "S2 of target class 'a' contains the target"),
-        (("b", "b"), ("c",), "S1 of target class 'a' names a class twice"),
+        ((), ("b",), "S1"),
+        (("b",), (), "S2"),
+        (("b", "c"), ("d", "c"), "c"),
+        (("a", "b"), ("c",), "S1"),
+        (("b",), ("c", "a"), "S2"),
+        (("b", "b"), ("c",), "S1"),
     ],
 )
-def test_sets_that_cannot_be_are_named(similar, dissimilar, says):
-    with pytest.raises(SpecError, match=says):
+def test_sets_that_cannot_be_are_named(similar, dissimilar, named):
+    with refused(SpecError, named):
         ClassSets("a", similar, dissimilar)
 
 
 def test_labels_of_class_names():
-    assert class_ids(["boat", "poodle"], NAMES, "options.targets") == {"boat": 3, "poodle": 0}
-    with pytest.raises(
-        SpecError, match=r"options.targets: no class is called 'sub marine'; did you mean 'submarine'\?"
-    ):
-        class_ids(["boat", "sub marine"], NAMES, "options.targets")
-    with pytest.raises(SpecError, match="there are poodle, terrier, husky, …"):
-        class_ids(["n0123"], NAMES, "options.targets")
-    with pytest.raises(SpecError, match="several classes are called 'crane'"):
-        class_ids(["crane"], ["crane", "heron", "crane"], "options.targets")
+    assert class_ids(["boat", "poodle"], NAMES, "options.classes") == {"boat": 3, "poodle": 0}
+    with refused(SpecError, "options.classes", "sub marine", "submarine"):
+        class_ids(["boat", "sub marine"], NAMES, "options.classes")
+    with refused(SpecError, "poodle"):
+        class_ids(["n0123"], NAMES, "options.classes")
+    with refused(SpecError, "crane"):
+        class_ids(["crane"], ["crane", "heron", "crane"], "options.classes")
 
 
 def test_consistency_is_the_share_of_the_first_that_the_second_has():
@@ -293,5 +292,5 @@ def test_consistency_is_the_share_of_the_first_that_the_second_has():
     second = ClassSets("a", ("b", "c", "d", "x", "y", "z"), ("g", "f", "v", "w"))
     assert consistency(first, second) == (0.75, 1.0)
     assert consistency(second, first) == (0.5, 0.5)
-    with pytest.raises(SpecError, match="'a' and 'b'"):
+    with refused(SpecError, "a", "b"):
         consistency(first, ClassSets("b", ("a",), ("f",)))

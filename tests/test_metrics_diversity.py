@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from refusals import refused
 from scipy.integrate import quad
 from scipy.spatial import KDTree
 from scipy.special import digamma, log_expit, logit
@@ -92,7 +93,7 @@ def test_diversity_of_confident_teachers_is_not_lost_in_rounding(mean, rounded):
     # the mean of log σ′ over the samples has a standard deviation of at most 4/√N = 0.019
     assert confidence_diversity(*two_classes(odds)) == pytest.approx(expected, abs=0.08)
     probabilities = softmax(two_classes(odds)[0])[:, 0].astype(rounded)
-    with pytest.raises(DataError, match="others of the same value"):
+    with refused(DataError, "k", varies=r"^\d+"):
         differential_entropy(probabilities)
 
 
@@ -107,28 +108,28 @@ def test_equal_samples_are_allowed_up_to_k():
     x = np.random.default_rng(0).uniform(size=20)
     pairs = np.repeat(x, 2)
     assert np.isfinite(differential_entropy(pairs, k=2))
-    with pytest.raises(DataError, match="40 of 40 samples have 1 or more others"):
+    with refused(DataError, "40 of 40"):
         differential_entropy(pairs, k=1)
-    with pytest.raises(DataError, match=r"4 of 44 samples have 3 or more others.*raise k"):
+    with refused(DataError, "4 of 44", "k"):
         differential_entropy(np.append(pairs, [0.5] * 4))
-    with pytest.raises(DataError, match="no density"):  # label smoothing: one target for all
+    with refused(DataError, "density"):  # label smoothing: one target for all
         confidence_diversity(np.tile(np.log([0.85, 0.05, 0.05, 0.05]), (9, 1)), np.zeros(9, dtype=int))
 
 
 def test_bad_input_is_named():
     x = np.arange(5.0)
     for k in (5, 6):
-        with pytest.raises(DataError, match=f"more than {k} samples, not 5; lower k"):
+        with refused(DataError, k, "5"):
             differential_entropy(x, k)
     for bad in (x[:, None], [0.0, 1.0, np.nan, 2.0, 3.0], [0.0, 1.0, np.inf, 2.0, 3.0]):
-        with pytest.raises(DataError, match="finite numbers"):
+        with refused(DataError, "[N]"):
             differential_entropy(bad)
-    with pytest.raises(DataError, match="more than 3"):
+    with refused(DataError, "3"):
         differential_entropy([])
-    with pytest.raises(SpecError, match="nearest neighbours"):
+    with refused(SpecError, "neighbours"):
         differential_entropy(x, 0)
     logits, labels = two_classes(x)
-    with pytest.raises(SpecError, match="temperature"):
+    with refused(SpecError, "temperature"):
         confidence_diversity(logits, labels, 0)
-    with pytest.raises(DataError, match="labels"):
+    with refused(DataError, "labels"):
         confidence_diversity(logits, labels + 2)

@@ -9,12 +9,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from refusals import refused
 
 from softlabels.errors import DataError, SpecError
 from softlabels.metrics.calibration import GRID, ece, fit_temperature, reliability
 from softlabels.metrics.classification import class_accuracy, error, nll, top_k_accuracy
 from softlabels.metrics.soft_targets import gamma, softmax
-from softlabels.models import _torchvision
+from softlabels.models import library
 
 K = 12
 
@@ -68,7 +69,7 @@ def test_accuracy_of_classes(sample):
     assert table["class"].tolist() == ["ship", "cat", "dog"]
     assert table["count"].tolist() == [2, 3, 1]
     assert table["top1"].tolist() == pytest.approx([100, 200 / 3, 0])
-    with pytest.raises(DataError, match="no image of class frog"):
+    with refused(DataError, "frog"):
         class_accuracy(logits, labels, {"cat": 0, "frog": 1})
     logits, labels = sample
     table = class_accuracy(logits, labels, {str(k): k for k in range(K)})
@@ -78,7 +79,7 @@ def test_accuracy_of_classes(sample):
 
 
 @pytest.mark.parametrize(
-    ("logits", "labels", "says"),
+    ("logits", "labels", "named"),
     [
         (np.zeros((3, 4)), np.zeros(2, int), "3 integers"),
         (np.zeros((3, 4)), np.zeros(3), "3 integers"),
@@ -86,23 +87,23 @@ def test_accuracy_of_classes(sample):
         (np.zeros((3, 4)), np.array([0, -1, 3]), "-1"),
         (np.full((3, 4), np.nan), np.zeros(3, int), "NaN"),
         (np.zeros((0, 4)), np.zeros(0, int), "N ≥ 1"),
-        (np.zeros(4), np.zeros(4, int), r"\[N, K\]"),
+        (np.zeros(4), np.zeros(4, int), "[N, K]"),
     ],
 )
 @pytest.mark.parametrize("metric", [top_k_accuracy, nll, ece, gamma, fit_temperature])
-def test_malformed_input_is_named(metric, logits, labels, says):
-    with pytest.raises(DataError, match=says):
+def test_malformed_input_is_named(metric, logits, labels, named):
+    with refused(DataError, named):
         metric(logits, labels)
 
 
 def test_impossible_settings_are_named(sample):
-    with pytest.raises(DataError, match="top-5"):
+    with refused(DataError, "top-5"):
         top_k_accuracy(np.zeros((2, 3)), np.zeros(2, int), k=5)
-    with pytest.raises(SpecError, match="temperature"):
+    with refused(SpecError, "temperature"):
         gamma(*sample, temperature=0)
-    with pytest.raises(SpecError, match="bins"):
+    with refused(SpecError, "bins"):
         ece(*sample, bins=0)
-    with pytest.raises(SpecError, match="criterion"):
+    with refused(SpecError, "criterion"):
         fit_temperature(*sample, criterion="brier")
 
 
@@ -113,7 +114,7 @@ def test_impossible_settings_are_named(sample):
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 def test_ece_is_that_of_torchmetrics(sample, bins, temperature):
     logits, labels = sample
-    torchmetrics = _torchvision.load("torchmetrics.classification")  # imports torchvision
+    torchmetrics = library.load("torchmetrics.classification")  # imports torchvision
     metric = torchmetrics.MulticlassCalibrationError(num_classes=K, n_bins=bins, norm="l1")
     # In float64 no confidence is rounded onto an edge, where the bins of torchmetrics are others.
     theirs = metric(torch.tensor(softmax(logits, temperature)), torch.tensor(labels)).item()

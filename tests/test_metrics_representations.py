@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from refusals import refused
 from sklearn.decomposition import PCA
 
 from softlabels.errors import DataError, SpecError
@@ -73,18 +74,18 @@ def test_the_sum_is_written_out():
 
 @pytest.mark.parametrize("draws", ["fresh", "reused"])
 def test_draws_that_do_not_vary_are_an_error(draws):
-    with pytest.raises(DataError, match="random augmentation"):
+    with refused(DataError, "augmentation"):
         mutual_information(np.repeat(np.random.default_rng(0).normal(size=(9, 1)), 6, axis=1), draws)
 
 
 def test_malformed_draws_are_named():
-    with pytest.raises(DataError, match="finite draws"):
+    with refused(DataError, "draws"):
         mutual_information(np.zeros((5, 1)), "reused")
-    with pytest.raises(DataError, match="finite draws"):
+    with refused(DataError, "draws"):
         mutual_information(np.full((5, 3), np.inf), "fresh")
-    with pytest.raises(SpecError, match="fresh or reused"):
+    with refused(SpecError, "fresh"):
         mutual_information(np.zeros((5, 3)), "both")
-    with pytest.raises(SpecError, match="2 or more draws"):
+    with refused(SpecError, "draws"):
         collapsed(2, 1, "reused")
 
 
@@ -181,9 +182,9 @@ def test_a_span_of_more_classes_holds_their_activations():
 def test_class_centroids():
     x, y = np.array([[0.0, 2.0], [4.0, 0.0], [2.0, 4.0]]), np.array([7, 5, 7])
     assert class_centroids(x, y, (5, 7)).tolist() == [[4, 0], [1, 3]]
-    with pytest.raises(DataError, match="class 6 has no images"):
+    with refused(DataError, "class 6"):
         class_centroids(x, y, (5, 6))
-    with pytest.raises(DataError, match=r"labels \[M\]"):
+    with refused(DataError, "labels [M]"):
         class_centroids(x, y[:2], (5,))
 
 
@@ -207,24 +208,24 @@ def test_the_two_planes_agree_on_no_more_than_the_span():
 def test_degenerate_planes_are_errors():
     weight, bias, features = layer()
     weight[2], bias[2] = 2 * weight[1] - weight[0], 2 * bias[1] - bias[0]
-    with pytest.raises(DataError, match="span no plane"):
+    with refused(DataError, "[0, 1, 2]"):
         affine_plane(weight, bias, (0, 1, 2))
-    with pytest.raises(DataError, match="span no plane"):
+    with refused(DataError, "[0, 1, 2]"):
         span_pca(weight, bias, (0, 1, 2), features, np.arange(40) % 3)
-    with pytest.raises(DataError, match="three different classes"):
+    with refused(DataError, "classes"):
         affine_plane(weight, bias, (0, 1, 3, 4))
     for classes in [(0, 1), (0, 1, 1), (0, 1, 6), (0, 1, -1)]:
-        with pytest.raises(DataError, match="three different classes"):
+        with refused(DataError, "classes"):
             affine_plane(weight, bias, classes)
-    with pytest.raises(DataError, match=r"\[M, 9\]"):
+    with refused(DataError, "[M, 9]"):
         affine_plane(weight, bias, (0, 1, 3))(features[:, :8])
-    with pytest.raises(DataError, match="last layer"):
+    with refused(DataError, "last layer"):
         affine_plane(weight, bias[:5], (0, 1, 3))
-    with pytest.raises(DataError, match="NaN"):
+    with refused(DataError, "NaN"):
         affine_plane(weight, bias, (0, 1, 3))(np.full((1, 9), np.nan))
-    with pytest.raises(DataError, match="images of 5 too"):
+    with refused(DataError, "5"):
         span_pca(weight, bias, (1, 3, 4), *of_three())
-    with pytest.raises(DataError, match="class 0 has no images"):
+    with refused(DataError, "class 0"):
         span_pca(weight, bias, (0, 1, 3, 5), *of_three())
 
 
@@ -250,14 +251,14 @@ def test_spread_ratio_of_known_clusters():
 
 
 def test_spread_ratio_of_nothing_is_an_error():
-    with pytest.raises(DataError, match="all equal"):
+    with refused(DataError, "within-class spread"):
         within_class_spread_ratio(np.ones((4, 2)), [0, 0, 1, 1])
-    with pytest.raises(DataError, match="labels"):
+    with refused(DataError, "labels"):
         within_class_spread_ratio(np.ones((4, 2)), [0, 1])
 
 
 def test_triangle_regularity():
     assert triangle_regularity([[0, 0], [1, 0], [0.5, np.sqrt(0.75)]]) == pytest.approx(1)
     assert triangle_regularity([[0, 0], [3, 0], [0, 4]]) == pytest.approx(5 / 3)
-    with pytest.raises(DataError, match="same point"):
+    with refused(DataError, "templates"):
         triangle_regularity([[0, 0], [0, 0], [1, 0]])

@@ -9,6 +9,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from refusals import refused
 
 from softlabels.errors import DataError, SpecError
 from softlabels.metrics import soft_targets
@@ -177,15 +178,15 @@ def test_labels_out_of_reach_are_named():
     labels = LOGITS.argmax(axis=1)
     labels[:60] = (labels[:60] + 1) % K
     for label in (np.nan, np.inf, 0, 0.6, 0.97, 1):  # from 0.6 + 0.4/K to about 0.6 + 0.4 · 0.9
-        with pytest.raises(DataError, match=rf"mean label of {label:.6g} .*beta = 0.4.* between 0.6333\d+ and 0.9596"):
+        with refused(DataError, f"{label:.6g}"):
             temperature_of_label(LOGITS, labels, label, beta=0.4)
     for logits, label in ((np.zeros((2, 3)), 1 / 3), (9 * np.eye(2), 1)):  # which every T gives, every low one
-        with pytest.raises(DataError, match="no temperature"):
+        with refused(DataError, "temperature"):
             temperature_of_label(logits, [0, 1], label)
     for beta in (0, 1.1, np.nan):
-        with pytest.raises(SpecError, match="beta"):
+        with refused(SpecError, "beta"):
             temperature_of_label(LOGITS, labels, 0.85, beta)
-    with pytest.raises(DataError, match="labels"):
+    with refused(DataError, "labels"):
         temperature_of_label(LOGITS, labels[1:], 0.85)
 
 
@@ -198,13 +199,13 @@ def test_insignificant_classes_are_a_hundredth_of_the_second_or_less():
 
 
 def test_insignificant_classes_of_no_second_are_undefined():
-    with pytest.raises(DataError, match="probability 0"):
+    with refused(DataError, "probability 0"):
         insignificant_classes([1.0, 0.0, 0.0], 0)
-    with pytest.raises(DataError, match="class 3"):
+    with refused(DataError, "class 3"):
         insignificant_classes([0.5, 0.3, 0.2], 3)
-    with pytest.raises(DataError, match="probabilities"):
+    with refused(DataError, "probabilities"):
         insignificant_classes([0.5, np.nan, 0.2], 0)
-    with pytest.raises(SpecError, match="factor"):
+    with refused(SpecError, "factor"):
         insignificant_classes([0.5, 0.3, 0.2], 0, factor=1)
 
 
@@ -227,15 +228,15 @@ def test_one_teacher_is_as_soft_as_another():
 
 def test_entropies_out_of_reach_are_named():
     for nats in (np.nan, np.inf, -1, 0, np.log(K), 3):
-        with pytest.raises(DataError, match=rf"no temperature .* {nats:.6g} nats.*log K.* and 2.48491"):
+        with refused(DataError, f"{nats:.6g} nats"):
             temperature_of_entropy(LOGITS, nats)
-    with pytest.raises(DataError, match="no temperature"):
+    with refused(DataError, "0.5 nats"):
         temperature_of_entropy([[0.0, 0.0, -9.0]], 0.5)  # two equal largest: at least log 2
-    with pytest.raises(DataError, match="no temperature"):
+    with refused(DataError, "1 nats"):
         temperature_of_entropy(np.zeros((2, 3)), 1)
-    with pytest.raises(DataError, match="no temperature"):
+    with refused(DataError, "0 nats"):
         temperature_of_entropy(9 * np.eye(2), 0)  # in rounding every low T has it
-    with pytest.raises(DataError, match="same images and classes"):
+    with refused(DataError, "(600, 5)"):
         equal_entropy_temperature(LOGITS, LOGITS[:, :5], 1)
 
 
@@ -244,10 +245,10 @@ def test_malformed_logits_are_named_in_every_block(metric, monkeypatch):
     monkeypatch.setattr(soft_targets, "BLOCK", 8)
     logits = np.zeros((9, 4))
     logits[8, 1] = np.nan
-    with pytest.raises(DataError, match="NaN"):
+    with refused(DataError, "NaN"):
         metric(logits)
     for shape in ((0, 4), (4,), (3, 2, 4), (3, 1)):
-        with pytest.raises(DataError, match=r"\[N, K\]"):
+        with refused(DataError, "[N, K]"):
             metric(np.zeros(shape))
 
 

@@ -41,7 +41,7 @@ def name_of(value: object) -> str | None:
 
 
 @pytest.mark.parametrize("model", NETWORKS, ids=name_of)
-def test_a_step_on_pictures_of_32_px_lowers_the_loss(model: ModelSpec) -> None:
+def test_a_step_on_images_of_32_px_lowers_the_loss(model: ModelSpec) -> None:
     torch.manual_seed(0)
     network = build(model, 10, (3, 32, 32))
     x, y = torch.randn(4, 3, 32, 32), torch.tensor([0, 1, 2, 3])
@@ -66,7 +66,7 @@ def test_a_step_on_pictures_of_32_px_lowers_the_loss(model: ModelSpec) -> None:
 
 
 @pytest.mark.parametrize("model", NETWORKS, ids=name_of)
-def test_pictures_of_64_px_take_the_same_weights(model: ModelSpec) -> None:
+def test_images_of_64_px_take_the_same_weights(model: ModelSpec) -> None:
     with torch.device("meta"):
         small, large = (build(model, 200, (3, side, side)).eval() for side in (32, 64))
         assert large(torch.zeros(2, 3, 64, 64)).shape == (2, 200)
@@ -159,7 +159,7 @@ def test_a_first_convolution_for_other_channels_is_initialised_as_the_librarys(n
 
 def printed(metric: str) -> dict[str, float]:
     """Yuan et al. 2020, Table 3: millions of parameters, or 10⁹ FLOPs."""
-    targets = pd.read_csv(Path(softlabels.papers.__file__).parent / "targets.csv")
+    targets = pd.read_csv(Path(softlabels.papers.__file__).parent / "published.csv")
     chosen = targets[(targets.paper == "yuan2020") & (targets.artifact == "table3") & (targets.metric == metric)]
     return dict(zip(chosen.student, chosen.value.astype(float), strict=True))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from refusals import refused
 
 from softlabels.errors import SpecError
 from softlabels.grid.spec import ModelSpec
@@ -135,28 +136,27 @@ def test_the_weights_are_a_function_of_the_seed_and_the_check_draws_nothing() ->
 
 
 @pytest.mark.parametrize(
-    ("path", "message"),
+    ("path", "named"),
     [
-        ("no_such_module:net", "cannot import 'no_such_module'"),
+        ("no_such_module:net", "no_such_module"),
         ("unfinished:net", "surely_not_installed"),
-        (":net", "cannot import ''"),
-        ("own_networks:absent", "has no 'absent'"),
-        ("own_networks:constant", "is not callable"),
-        ("own_networks:failing", "own_networks:failing failed.*KeyError: 'weights'"),
-        ("own_networks:number", "made a int; expected is a torch module"),
-        ("own_networks:bare", "no linear layer inside; expected"),
-        ("own_networks:softmax", "does not make its logits by its last linear layer; expected"),
-        ("own_networks:ten", r"gives \[1, 10\] .* where \[1, 3\] is needed"),
-        ("own_networks:pair", "gives tuple for one image"),
-        ("own_networks:wrong_size", "fails on one image of shape"),
+        (":net", ":net"),
+        ("own_networks:absent", "absent"),
+        ("own_networks:constant", "own_networks:constant"),
+        ("own_networks:failing", "own_networks:failing"),
+        ("own_networks:number", "own_networks:number"),
+        ("own_networks:bare", "own_networks:bare"),
+        ("own_networks:softmax", "own_networks:softmax"),
+        ("own_networks:ten", "[1, 10]"),
+        ("own_networks:pair", "own_networks:pair"),
+        ("own_networks:wrong_size", "own_networks:wrong_size"),
     ],
 )
-def test_what_cannot_be_used_is_refused(path: str, message: str) -> None:
-    with pytest.raises(SpecError, match=message) as raised:
+def test_what_cannot_be_used_is_refused(path: str, named: str) -> None:
+    with refused(SpecError, named, varies="RuntimeError: .*"):
         build(ModelSpec(path), 3, SHAPE)
-    assert "\n" not in str(raised.value)
 
 
 def test_an_option_that_the_factory_does_not_know_is_named() -> None:
-    with pytest.raises(SpecError, match="unexpected keyword argument 'depth'"):
+    with refused(SpecError, "depth"):
         make("plain", depth=3)

@@ -15,35 +15,33 @@ import numpy as np
 import pytest
 import torch
 from conftest import DIGITS
+from refusals import refused
 from scipy.integrate import quad
 from scipy.stats import norm
 from torch import Tensor, nn
 
-from softlabels.cache.reader import OnlineTeacher
-from softlabels.cache.writer import TeacherNetwork
+from softlabels.cache import OnlineTeacher, TeacherNetwork
 from softlabels.cli import main
 from softlabels.data.load import Data
 from softlabels.data.prepare import prepare
 from softlabels.errors import SpecError, Stopped
 from softlabels.files import read_json
-from softlabels.grid.costs import forward_flops, training_flops
+from softlabels.grid.costs import training_flops
 from softlabels.grid.files import write_plan
-from softlabels.grid.fit import require_features_fit
 from softlabels.grid.identity import dataset_id, needed_cache, run_id
-from softlabels.grid.overhaul import Overhaul
-from softlabels.grid.parse import run_from
+from softlabels.grid.parts.feature_distillation import Overhaul
+from softlabels.grid.parts.recipe import Augment, Optimiser, Precision, Recipe
 from softlabels.grid.plan import Artifact, Member, Plan
-from softlabels.grid.recipe import Augment, Optimiser, Precision, Recipe
-from softlabels.grid.spec import Distill, Hard, ModelSpec, RunSpec, Teacher, UserLogits, to_dict
-from softlabels.grid.stages import stage_shapes
+from softlabels.grid.spec import Distill, Hard, ModelSpec, RunSpec, Teacher, UserLogits, run_from, to_dict
+from softlabels.grid.tasks.image import ImageTask
+from softlabels.grid.zoo import stage_shapes
 from softlabels.layout import Layout
+from softlabels.losses import make_loss
 from softlabels.metrics.rows import key_columns
 from softlabels.models import build
-from softlabels.models.stages import recorded, stages
-from softlabels.targets import make_loss
 from softlabels.training.augment import normalise
-from softlabels.training.overhaul import margins, partial_distance
-from softlabels.training.pictures import Asked, Pictures
+from softlabels.training.feature_distillation import margins, partial_distance, recorded, stages
+from softlabels.training.images import BatchIndex, ImageSplit
 from softlabels.training.trainer import Trainer
 
 RECIPE = Recipe(
@@ -150,17 +148,17 @@ def test_networks_without_declared_stages_are_refused() -> None:
     for student, teacher, name in ((ModelSpec("mlp"), BIG, "mlp"), (SMALL, ModelSpec("my.nets:Net"), "my.nets:Net")):
         taught = dataclasses.replace(TEACHER, model=teacher)
         run = dataclasses.replace(STUDENT, model=student, targets=dataclasses.replace(TARGETS, teacher=Teacher(taught)))
-        with pytest.raises(SpecError, match=f"stages of {name} are not declared; they are of small_cnn, resnet18"):
-            require_features_fit(run)
-    with pytest.raises(SpecError, match="stages of mlp are not declared"):
+        with refused(SpecError, name, "resnet18"):
+            ImageTask(run).require_compatible()
+    with refused(SpecError, "targets.features", "mlp"):
         stages(build(ModelSpec("mlp"), 4, (1, 8, 8)), "mlp")
 
 
 def test_maps_of_other_sizes_are_refused() -> None:
     deeper = dataclasses.replace(STUDENT, model=ModelSpec("small_cnn", (("widths", (4, 4, 4)),)))
-    with pytest.raises(SpecError, match=r"student small_cnn end in maps of 8×8, 4×4, 2×2, .* small_cnn in 8×8, 4×4"):
-        require_features_fit(deeper)
-    require_features_fit(STUDENT)
+    with refused(SpecError, "8×8, 4×4, 2×2"):
+        ImageTask(deeper).require_compatible()
+    ImageTask(STUDENT).require_compatible()
 
 
 # ---------------------------------------------------------------- the spec
@@ -171,13 +169,13 @@ def test_the_teacher_of_features_runs_online() -> None:
     explicit = dataclasses.replace(STUDENT, targets=dataclasses.replace(TARGETS, cache="online"))
     assert run_id(explicit) == run_id(STUDENT)
     assert ".small_cnn.oh-T2-b0.5-small_cnn-hard." in run_id(STUDENT)
-    with pytest.raises(SpecError, match=r"features needs the teacher beside the student \(cache: online\)"):
+    with refused(SpecError, "cache: online"):
         dataclasses.replace(TARGETS, cache="dense")
     still = dataclasses.replace(RECIPE, augment=Augment())
     own = dataclasses.replace(TARGETS, teacher=Teacher(UserLogits("z.npy", "ab" * 32)))
-    with pytest.raises(SpecError, match="logits of your own"):
+    with refused(SpecError, "augment"):
         dataclasses.replace(STUDENT, targets=own, recipe=still)
-    with pytest.raises(SpecError, match=r"features\.weight must be > 0"):
+    with refused(SpecError, "features.weight"):
         Overhaul(0.0)
     assert run_from(to_dict(STUDENT), "here") == STUDENT
 
@@ -192,7 +190,7 @@ def test_plain_students_keep_their_names_and_every_field_counts() -> None:
 
 
 def test_costs_count_the_teacher_and_the_connectors() -> None:
-    own, teacher = forward_flops(STUDENT), forward_flops(STUDENT, BIG)
+    own, teacher = ImageTask(STUDENT).forward_flops(), ImageTask(STUDENT).forward_flops(BIG)
     assert own is not None
     assert teacher is not None
     connectors = 2 * (4 * 6 * 64 + 5 * 12 * 16)
@@ -210,11 +208,11 @@ def test_rows_are_called_as_in_print() -> None:
 # ---------------------------------------------------------------- training
 
 
-def parts(data: Data) -> tuple[Pictures, Pictures]:
-    return Pictures(data, "train", torch.device("cpu")), Pictures(data, "val", torch.device("cpu"))
+def parts(data: Data) -> tuple[ImageSplit, ImageSplit]:
+    return ImageSplit(data, "train", torch.device("cpu")), ImageSplit(data, "val", torch.device("cpu"))
 
 
-def beside(train: Pictures) -> OnlineTeacher:
+def beside(train: ImageSplit) -> OnlineTeacher:
     """A teacher whose running statistics are not those of a batch."""
     torch.manual_seed(5)
     network: Any = build(BIG, 10, (1, 8, 8))
@@ -236,15 +234,15 @@ def test_the_loss_is_that_of_the_task_and_the_layers_weights_double(digits: Data
     targets = dataclasses.replace(TARGETS, features=Overhaul(0.01, mode))  # type: ignore[arg-type]
     job = trainer(digits, tmp_path, dataclasses.replace(STUDENT, targets=targets))
     where = torch.arange(40)
-    pictures = job.train_set.view(where, torch.zeros_like(where), 0, RECIPE.augment)
-    loss = job._loss(Asked(where, None, torch.zeros_like(where)), pictures)
+    images = job.train_set.view(where, torch.zeros_like(where), 0, RECIPE.augment)
+    loss = job._loss(BatchIndex(where, None, torch.zeros_like(where)), images)
     # Again by hand: two networks, layer by layer.
     ours: Any = job.network
     theirs: Any = beside(job.train_set).network
     for module in theirs.modules():
         module.train(isinstance(module, nn.BatchNorm2d) and mode == "train")
     distance = torch.zeros(())
-    x, t = (normalise(pictures, how, digits.mean, digits.std) for how in (RECIPE.normalise, "none"))
+    x, t = (normalise(images, how, digits.mean, digits.std) for how in (RECIPE.normalise, "none"))
     features_term = job.objective.features
     assert features_term is not None
     a, b = x, t
@@ -329,7 +327,7 @@ def layout(tmp_path: Path) -> Layout:
     """Data, specs and a trained teacher."""
     layout = Layout(tmp_path / "results" / "demo")
     runs = {TEACHER_ID: TEACHER, STUDENT_ID: STUDENT}
-    plan = Plan("demo", {}, runs, dict.fromkeys(runs, (0,)), block=1, pack=1, flops_per_second=1e9)
+    plan = Plan("demo", {}, runs, dict.fromkeys(runs, (0,)), flops_per_second=1e9)
     write_plan(plan, layout.root / "specs")
     prepare(DIGITS, layout.data(dataset_id(DIGITS)))
     assert main(["train", str(layout.run(TEACHER_ID, 0) / "run.json"), "--device", "cpu"]) == 0
@@ -359,7 +357,7 @@ def test_killed_and_resumed_the_results_are_bit_identical(layout: Layout) -> Non
     names = ("weights.safetensors", "logits.safetensors", "history.csv")
     killed = {name: (folder / name).read_bytes() for name in names}
     record = read_json(folder / "run.json")
-    assert len(record["sittings"]) == 5
+    assert len(record["attempts"]) == 5
     for path in (folder, layout.run(STUDENT_ID, 0)):
         for file in path.iterdir():
             file.unlink()

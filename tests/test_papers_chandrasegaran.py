@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from softlabels.figures import roles
+from softlabels.figures import selectors
 from softlabels.grid.expand import load_plan
 from softlabels.grid.identity import run_id
+from softlabels.grid.parts.recipe import Optimiser, Recipe
+from softlabels.grid.parts.translation import CorpusSpec, TranslationRecipe
 from softlabels.grid.plan import Artifact, Member
-from softlabels.grid.recipe import Optimiser, Recipe
 from softlabels.grid.spec import (
     DatasetSpec,
     Distill,
@@ -24,11 +26,12 @@ from softlabels.grid.spec import (
     Smooth,
     Teacher,
     TranslationSpec,
+    teacher_of,
 )
-from softlabels.grid.translation import CorpusSpec, TranslationRecipe
 from softlabels.metrics.rows import COLUMNS, key_columns
 from softlabels.papers.flags import MEANING, explain, stem
 from softlabels.papers.published import JOIN, all_published, compare, printed_table, published
+from softlabels.training.optim import rate_factor
 
 ROOT = Path(__file__).parents[1]
 PAPER = "chandrasegaran2022"
@@ -125,7 +128,7 @@ NUMBERS = {
     "tableD3": 8, "tableD4": 16, "text_E": 3, "tableG1": 22, "tableH1": 13, "tableH2": 12, "tableH3": 12, "tableH4": 18,
     "tableI1": 24, "tableI2": 36, "tableI3": 36, "tableJ1": 30, "tableK1": 40, "readme_imagenet": 36,
 }  # fmt: skip
-"""How many numbers each artifact prints; of the other 11 of the 39 (pictures, words) none."""
+"""How many numbers each artifact prints; of the other 11 of the 39 (images, words) none."""
 WITHOUT_A_RUN = {"tableH1": 1}
 """Numbers that no network has: the entropy of the uniform distribution."""
 
@@ -136,7 +139,7 @@ def asked_for(name: str) -> Artifact:
     if name == "text_params":
         return artifact(name, ())
     members = plausible(CUB, [], PAIR, ())
-    taught = {roles.alpha_of(m.run): m.run for m in members}
+    taught = {selectors.alpha_of(m.run): m.run for m in members}
     students, t, solved = STUDIES[name]
     for number, student in enumerate(students):
         for alpha in PAIR:
@@ -268,7 +271,7 @@ def test_runs_that_differ_in_what_is_not_shown_are_told_apart() -> None:
         for m in members
         if m.family == "resnet18"
     ]
-    told = roles.variants(artifact("x", [*members, *longer]), lambda m: (m.published, repr(m.run.targets)))
+    told = selectors.variants(artifact("x", [*members, *longer]), lambda m: (m.published, repr(m.run.targets)))
     assert told == ["", "", *4 * ["resnet18"], *4 * ["trained longer"]]
     asked = artifact("table2a", [*members, *longer])
     names = {f"run{i}": m for i, m in enumerate(asked.members)}
@@ -280,7 +283,7 @@ def test_runs_that_differ_in_what_is_not_shown_are_told_apart() -> None:
         "trained longer",
     }  # "": only printed
     within = [Member("views", (("views", v),), network("small_cnn", Hard(), IN, v), (0,), ()) for v in (1, 4)]
-    assert roles.variants(artifact("x", within), lambda m: m.published) == ["views 1", "views 4"]
+    assert selectors.variants(artifact("x", within), lambda m: m.published) == ["views 1", "views 4"]
 
 
 def test_every_flag_is_explained() -> None:
@@ -304,9 +307,9 @@ def test_the_grid_has_a_network_for_every_printed_number(scale: str) -> None:
             continue
         compared = compare(_of_the_grid(asked), asked)
         alone = compared[compared["published"].notna() & (compared["n"] == 0)]
-        thinned = any("thinned" in note for note in asked.notes)
+        subsampled = any("subsampled" in note for note in asked.notes)
         left_out = alone[alone["metric"] != "entropy_max"]["kd_temperature"]
-        assert set(left_out) <= ({2.0} if thinned else set()), name  # the demo has T = 1, 3 and 64
+        assert set(left_out) <= ({2.0} if subsampled else set()), name  # the demo has T = 1, 3 and 64
         assert len(alone) - len(left_out) == WITHOUT_A_RUN.get(name, 0)
 
 
@@ -318,8 +321,20 @@ def _of_the_grid(asked: Artifact) -> pd.DataFrame:
     at = {
         (f"run{number}", key_columns(asked, student, "", "")["kd_temperature"])
         for number, m in enumerate(asked.members)
-        for student in roles.distilled(asked)
-        if roles.teaches(m, student)
+        for student in selectors.distilled(asked)
+        if selectors.teaches(m, student)
     }
     places = zip(rows["metric"], rows["run_id"], rows["kd_temperature"], strict=True)
     return rows[[metric != "entropy" or (run, t) in at for metric, run, t in places]]
+
+
+@pytest.mark.parametrize("name", ["table2a", "table2a_warmup"])
+def test_imagenet_students_decay_after_80_and_160_epochs(name: str) -> None:
+    """With warm-up too, which is part of the 200 epochs."""
+    plan = load_plan({"scale": "paper", "variants": True}, ROOT)
+    schedules = {
+        m.run.recipe.schedule for m in plan.artifacts[f"chandrasegaran2022.{name}"].members if teacher_of(m.run)
+    }
+    (schedule,) = schedules
+    factors = [rate_factor(schedule, epoch * 5000, 200 * 5000) for epoch in range(6, 200)]
+    assert [epoch for epoch, (a, b) in enumerate(itertools.pairwise(factors), 7) if b < a] == [80, 160]

@@ -7,10 +7,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from softlabels.grid.declared.datasets import info
 from softlabels.grid.expand import load_plan
 from softlabels.grid.identity import run_id
+from softlabels.grid.parts.label_targets import VirtualTeacher
 from softlabels.grid.plan import Artifact, Plan
 from softlabels.metrics.rows import COLUMNS, key_columns
+from softlabels.metrics.virtual_teacher import released_smoothing
 from softlabels.papers.published import compare, published
 
 ROOT = Path(__file__).parents[1]
@@ -71,6 +74,49 @@ def test_settings_are_those_of_the_tables() -> None:
     assert found["table6", "tf_kd_reg", "", "mobilenet_v2"] == ("40", "0.95")
     assert found["table6", "tf_kd_reg", "", "googlenet"] == ("40", "0.1")
     assert len(found) == 8 + 8 + 8 + 6 + 4
+
+
+RELEASED = {
+    ("kd", "resnet18", "mobilenet_v2"): (128, 1), ("kd", "resnet50", "mobilenet_v2"): (128, 1),
+    ("kd", "densenet121", "shufflenet_v2"): (128, 1), ("kd", "resnext29_8x64d", "mobilenet_v2"): (64, 1),
+    ("kd", "resnext29_8x64d", "resnet18"): (64, 1), ("re_kd", "mobilenet_v2", "resnet18"): (128, 1),
+    ("re_kd", "mobilenet_v2", "resnet50"): (128, 1), ("re_kd", "shufflenet_v2", "resnet50"): (128, 1),
+    ("re_kd", "mobilenet_v2", "densenet121"): (128, 1), ("re_kd", "shufflenet_v2", "densenet121"): (100, 1),
+    ("re_kd", "mobilenet_v2", "resnext29_8x64d"): (64, 1), ("re_kd", "resnet18", "resnext29_8x64d"): (64, 1),
+    ("de_kd", "resnet18", "mobilenet_v2"): (128, 1), ("de_kd", "resnet50", "shufflenet_v2"): (128, 1),
+    ("de_kd", "resnext29_8x64d", "mobilenet_v2"): (64, 1), ("de_kd", "resnext29_8x64d", "shufflenet_v2"): (64, 1),
+    ("de_kd", "resnet50", "resnet18"): (64, 1), ("de_kd", "resnext29_8x64d", "resnet18"): (64, 1),
+    ("tf_kd_self", "mobilenet_v2", "mobilenet_v2"): (128, 1), ("tf_kd_self", "resnet18", "resnet18"): (128, 50),
+    ("tf_kd_self", "googlenet", "googlenet"): (64, 50), ("tf_kd_self", "densenet121", "densenet121"): (100, 50),
+    ("tf_kd_self", "resnext29_8x64d", "resnext29_8x64d"): (64, 100), ("tf_kd_reg", "", "mobilenet_v2"): (128, 1),
+    ("tf_kd_reg", "", "shufflenet_v2"): (128, 1), ("tf_kd_reg", "", "resnet18"): (128, 100),
+    ("tf_kd_reg", "", "googlenet"): (64, 50),
+}  # fmt: skip
+"""Method, teacher, student on CIFAR-100 → batch and multiplier of the code's params.json (commit c0d926e)."""
+
+
+def test_batches_and_multipliers_are_those_of_the_settings_files() -> None:
+    plan = load_plan({"scale": "paper"}, ROOT)
+    found = {}
+    for name in ("table1", "table2", "table5", "table6", "readme_reg_lsr"):
+        artifact = plan.artifacts[f"yuan2020.{name}"]
+        for m in artifact.members:
+            row = key_columns(artifact, m, "", "")
+            if row["dataset"] == "cifar100" and m.run.recipe.steps != 0:  # type: ignore[union-attr]
+                recipe, multiplier = m.run.recipe, getattr(m.run.targets, "multiplier", 1)
+                found[row["method"], row["teacher"], row["student"]] = (recipe.batch_size, multiplier)  # type: ignore[union-attr]
+                assert recipe.optimiser.lr == pytest.approx(0.1 * recipe.batch_size / 128)  # type: ignore[union-attr]
+    assert RELEASED.items() <= found.items()
+
+
+@pytest.mark.parametrize("artifact", ["table6", "readme_text"])
+def test_no_virtual_teacher_is_without_effect(artifact: str) -> None:
+    """Y-REG: averaged over K classes too, a term of β = 0.1 without a multiplier smooths by less than 0.001."""
+    for m in load_plan({"scale": "paper"}, ROOT).artifacts[f"yuan2020.{artifact}"].members:
+        targets = m.run.targets
+        if isinstance(targets, VirtualTeacher):
+            num_classes = info(m.run.dataset).num_classes  # type: ignore[arg-type]
+            assert released_smoothing(num_classes, targets.temperature, targets.beta, targets.multiplier)[0] > 0.05
 
 
 def test_the_searched_alphas_are_fifty() -> None:

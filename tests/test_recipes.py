@@ -1,4 +1,4 @@
-"""The published recipes for images: each takes optimiser steps on pictures of the right shape, and its rates are the
+"""The published recipes for images: each takes optimiser steps on images of the right shape, and its rates are the
 paper's. (Those for text: tests/translation/test_translation_recipes.py.)"""
 
 from __future__ import annotations
@@ -12,16 +12,15 @@ import pytest
 import torch
 from conftest import pack_noise
 
-from softlabels.cache.reader import CachedLogits
-from softlabels.cache.writer import write_cache
+from softlabels.cache import CachedLogits, write_cache
 from softlabels.data.load import Data
-from softlabels.grid.datasets import info, sizes
+from softlabels.grid.declared.datasets import info, sizes
 from softlabels.grid.expand import load_plan
 from softlabels.grid.spec import Distill, RunSpec, is_solved, teacher_of
 from softlabels.models import build
 from softlabels.training.augment import view_shape
+from softlabels.training.images import ImageSplit, evaluate, open_split
 from softlabels.training.optim import make_optimiser, rate_factor, set_rate
-from softlabels.training.pictures import Pictures, evaluate, pictures_of
 from softlabels.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[1]
@@ -41,8 +40,8 @@ def distinct(runs: Iterable[RunSpec]) -> dict[str, RunSpec]:
 RUNS = distinct(run for run in PLAN.runs.values() if isinstance(run, RunSpec))
 
 
-def pictures(run: RunSpec, folder: Path, split: str, count: int) -> Pictures:
-    """Generated pictures of the shape and classes of a data set."""
+def images(run: RunSpec, folder: Path, split: str, count: int) -> ImageSplit:
+    """Generated images of the shape and classes of a data set."""
     declared = info(run.dataset)
     rng = np.random.default_rng(count)
     folder.mkdir(exist_ok=True)
@@ -61,7 +60,7 @@ def pictures(run: RunSpec, folder: Path, split: str, count: int) -> Pictures:
         "fingerprint": "generated",
         **({"keep": "files"} if run.dataset.keeps_files else {}),
     }
-    return pictures_of(Data(folder, manifest), split, torch.device("cpu"))
+    return open_split(Data(folder, manifest), split, torch.device("cpu"))
 
 
 @pytest.mark.usefixtures("cpu")
@@ -73,11 +72,11 @@ def test_a_recipe_takes_three_steps(name: str, tmp_path: Path) -> None:
     cut = dataclasses.replace(run, recipe=dataclasses.replace(run.recipe, batch_size=batch, micro_batch=micro))
     if is_solved(run):  # of logits of a trained teacher; these are noise
         cut = dataclasses.replace(cut, targets=dataclasses.replace(cut.targets, temperature=2.0))  # type: ignore[type-var]
-    train, val = (pictures(run, tmp_path / "data", split, n) for split, n in (("train", 12), ("val", 2)))
+    train, val = (images(run, tmp_path / "data", split, n) for split, n in (("train", 12), ("val", 2)))
     teacher = None
     if teacher_of(run):
         logits = np.random.default_rng(0).normal(size=(12, train.data.num_classes)).astype(np.float32)
-        options = {"views": 1, "stream": 5, "augment": run.recipe.augment, "about": {}}
+        options = {"views": 1, "augment_seed": 5, "augment": run.recipe.augment, "about": {}}
         write_cache(tmp_path / "cache", logits, train, **options)  # type: ignore[arg-type]
         teacher = CachedLogits(tmp_path / "cache", train)
     job = Trainer(cut, 0, train, val, tmp_path / "run", identity=name, teacher=teacher)
@@ -87,12 +86,16 @@ def test_a_recipe_takes_three_steps(name: str, tmp_path: Path) -> None:
     for _ in range(3):
         losses.append(job._train_step())
         job.step += 1
-    job._account(losses)  # raises unless finite and not diverged
+    job._check_losses(losses)  # raises unless finite and not diverged
     same = [n for n, p in job.network.named_parameters() if torch.equal(p, before[n])]
     assert same == []
     assert all(torch.isfinite(p).all() for p in job.network.parameters())
     if run.recipe.ema is not None:  # the average follows, slowly
-        start, average, end = before["head.weight"], job._weights()["head.weight"], job.network.head.weight.detach()
+        start, average, end = (
+            before["head.weight"],
+            job._current_weights()["head.weight"],
+            job.network.head.weight.detach(),
+        )
         assert 0 < (average - start).norm() < 0.01 * (end - start).norm()
     out = evaluate(job.network, val, run.recipe)
     assert out.shape == (2, info(run.dataset).num_classes)
@@ -169,7 +172,7 @@ def test_mnist() -> None:
         assert {lr for name, (lr, _) in found.items() if not name.startswith("head.")} == {0.5}
         assert {decay for _, decay in found.values()} == {0}
         assert (run.recipe.optimiser.momentum, run.recipe.optimiser.dampening) == (0.9, 0.9)
-        shifted = teacher_of(run) is None  # A.5: the students see unshifted pictures
+        shifted = teacher_of(run) is None  # A.5: the students see unshifted images
         assert run.recipe.augment.shift == (2 if shifted else 0)
 
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from refusals import refused
 
 from softlabels.errors import SoftlabelsError
 from softlabels.files import sha256, write_json
@@ -62,9 +63,7 @@ def test_one_changed_byte_is_refused_and_named(layout: Layout, name: str) -> Non
     content = bytearray((folder / name).read_bytes())
     content[37] ^= 1
     (folder / name).write_bytes(content)
-    with pytest.raises(
-        SoftlabelsError, match=f"{folder / name} has changed since training; delete the folder {folder}"
-    ):
+    with refused(SoftlabelsError, folder / name, folder):
         publish(layout, "run", 0)
     assert not layout.run("run", 0).exists()
 
@@ -72,7 +71,7 @@ def test_one_changed_byte_is_refused_and_named(layout: Layout, name: str) -> Non
 def test_a_missing_file_is_named(layout: Layout) -> None:
     path = layout.store("run", 0) / "logits.safetensors"
     path.unlink()
-    with pytest.raises(SoftlabelsError, match=rf"{path} is missing; delete the folder"):
+    with refused(SoftlabelsError, path):
         publish(layout, "run", 0)
 
 
@@ -81,5 +80,5 @@ def test_what_is_not_finished_is_not_published(layout: Layout) -> None:
     write_json(folder / "run.json", {"status": "training", "files": {}})
     assert finished(folder) is None
     assert finished(layout.store("run", 1)) is None
-    with pytest.raises(SoftlabelsError, match="holds no finished training"):
+    with refused(SoftlabelsError, "seed0"):
         publish(layout, "run", 0)

@@ -24,25 +24,25 @@ import pytest
 import torch
 from conftest import write_jpegs
 from PIL import Image
+from refusals import refused
 
 from softlabels import tensors
 from softlabels.cli import main
 from softlabels.data.load import Data, open_data
 from softlabels.data.prepare import prepare
-from softlabels.errors import EXIT_ERROR, EXIT_RERUN, DataError, SoftlabelsError
+from softlabels.errors import EXIT_ERROR, EXIT_RERUN, DataError
 from softlabels.files import read_json, write_json
 from softlabels.grid.files import write_plan
 from softlabels.grid.identity import dataset_id, needed_cache, probe_id, run_id
+from softlabels.grid.parts.probes import Probe
+from softlabels.grid.parts.recipe import Augment, Optimiser, Recipe
 from softlabels.grid.plan import Plan
-from softlabels.grid.probes import Probe
-from softlabels.grid.recipe import Augment, Optimiser, Recipe
 from softlabels.grid.spec import DatasetSpec, Distill, ModelSpec, RunSpec, Smooth, Teacher, to_dict
 from softlabels.layout import Layout
 from softlabels.store import finished
-from softlabels.training.pictures import Asked, evaluate, pictures_of
-from softlabels.training.streamed import CHUNK, Streamed
+from softlabels.training.images import BatchIndex, evaluate, open_split
+from softlabels.training.jpeg import CHUNK, JpegSplit, draw, view_of
 from softlabels.training.teachers import load_run
-from softlabels.training.views import draw, view_of
 
 ARCHIVE = os.environ.get("SOFTLABELS_CIFAR10_JPEG")
 AUGMENT = Augment(
@@ -54,11 +54,11 @@ BATCH = CHUNK + 5  # the second chunk of a batch is shorter
 
 
 class Tree:
-    """Results of one teacher and its students on one set of pictures."""
+    """Results of one teacher and its students on one set of images."""
 
-    def __init__(self, folder: Path, pictures: Path, num_classes: int) -> None:
+    def __init__(self, folder: Path, images: Path, num_classes: int) -> None:
         self.layout = Layout(folder / "results" / "demo")
-        self.data = DatasetSpec("folder", path=str(pictures), num_classes=num_classes, keep="files", train_size=46)
+        self.data = DatasetSpec("folder", path=str(images), num_classes=num_classes, keep="files", train_size=46)
         recipe = {"batch_size": BATCH, "steps": 5, "normalise": "dataset", "eval_every": 0.5}
         self.teacher = RunSpec(
             self.data,
@@ -77,7 +77,7 @@ class Tree:
     def plan(self) -> None:
         runs = {run_id(spec): spec for spec in (self.teacher, self.dense, self.online)}
         seeds = dict.fromkeys(runs, (0,))
-        write_plan(Plan("demo", {}, runs, seeds, block=1, pack=1, flops_per_second=1e9), self.layout.root / "specs")
+        write_plan(Plan("demo", {}, runs, seeds, flops_per_second=1e9), self.layout.root / "specs")
         prepare(self.data, self.folder)
 
     @property
@@ -99,12 +99,12 @@ class Tree:
 
 
 def generated(folder: Path) -> tuple[Path, int]:
-    write_jpegs(folder / "pictures", {"train": 30, "test": 6})
-    with pytest.raises(DataError, match="54 train images"):  # what the tree declares is not what there is
-        Tree(folder / "wrong", folder / "pictures", 2).plan()
-    for file in sorted((folder / "pictures" / "train").rglob("*.jpg"))[::7][:9]:
+    write_jpegs(folder / "images", {"train": 30, "test": 6})
+    with pytest.raises(DataError, match=r"dataset\.train_size"):  # what the tree declares is not there
+        Tree(folder / "wrong", folder / "images", 2).plan()
+    for file in sorted((folder / "images" / "train").rglob("*.jpg"))[::7][:9]:
         file.unlink()
-    return folder / "pictures", 2
+    return folder / "images", 2
 
 
 def cifar10(folder: Path) -> tuple[Path, int]:
@@ -117,22 +117,22 @@ def cifar10(folder: Path) -> tuple[Path, int]:
             name = Path(member.name)
             if member.isreg() and name.suffix == ".jpg" and left.setdefault(name.parent.name, 6) > 0:
                 left[name.parent.name] -= 1
-                tar.extract(member, folder / "pictures", filter="data")
+                tar.extract(member, folder / "images", filter="data")
     assert len(left) == 10
-    return folder / "pictures", 10
+    return folder / "images", 10
 
 
 @pytest.fixture(scope="module", params=[generated, cifar10], ids=["generated", "cifar10"])
-def pictures(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+def images(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
     """An image folder."""
-    found: tuple[Path, int] = request.param(tmp_path_factory.mktemp("pictures"))
+    found: tuple[Path, int] = request.param(tmp_path_factory.mktemp("images"))
     return found
 
 
 @pytest.fixture(scope="module")
-def prepared(pictures: tuple[Path, int], tmp_path_factory: pytest.TempPathFactory) -> Tree:
+def prepared(images: tuple[Path, int], tmp_path_factory: pytest.TempPathFactory) -> Tree:
     """Specs and data, nothing trained."""
-    tree = Tree(tmp_path_factory.mktemp("prepared"), *pictures)
+    tree = Tree(tmp_path_factory.mktemp("prepared"), *images)
     tree.plan()
     return tree
 
@@ -160,23 +160,23 @@ def data_of(tree: Tree) -> Data:
 # ------------------------------------------------------------ numbers
 
 
-def test_cached_logits_are_those_of_the_students_views(trained: Tree, pictures: tuple[Path, int]) -> None:
-    """Recomputed picture by picture from the original files, without what streams them."""
+def test_cached_logits_are_those_of_the_students_views(trained: Tree, images: tuple[Path, int]) -> None:
+    """Recomputed image by image from the original files, without what streams them."""
     data, folder = data_of(trained), trained.layout.cache(trained.need.id, 0)
     teacher = load_run(trained.teacher, 0, "last", trained.layout, data, torch.device("cpu"))
     shard = np.load(folder / "shard-0000.npy").astype(np.float32)
     assert shard.shape == (trained.need.views, 46, data.num_classes)
-    assert trained.need.views == 3  # 5 batches of 21 of 46 pictures: one view for each epoch that is begun
-    files = sorted((pictures[0] / "train").rglob("*.jpg"))
+    assert trained.need.views == 3  # 5 batches of 21 of 46 images: one view for each epoch that is begun
+    files = sorted((images[0] / "train").rglob("*.jpg"))
     mean, std = np.array(data.mean), np.array(data.std)
     for position in (0, 17, 45):
         i = int(data.ids("train")[position])
-        with Image.open(files[i]) as picture:
-            picture = picture.convert("RGB")
-        size = np.array([[picture.height, picture.width]], dtype=np.int32)
+        with Image.open(files[i]) as image:
+            image = image.convert("RGB")
+        size = np.array([[image.height, image.width]], dtype=np.int32)
         for view in range(3):
             drawn = draw(size, torch.tensor([i]), torch.tensor([view]), 0, AUGMENT)
-            x = (np.asarray(view_of(picture, drawn, 0, AUGMENT)) / 255 - mean) / std
+            x = (np.asarray(view_of(image, drawn, 0, AUGMENT)) / 255 - mean) / std
             with torch.no_grad():
                 wanted = teacher.network(torch.from_numpy(x.transpose(2, 0, 1)[None]).float())[0]
             np.testing.assert_allclose(shard[view, position], wanted, rtol=2e-3, atol=2e-3)
@@ -191,7 +191,7 @@ def test_the_students_of_both_caches_learn_the_same(trained: Tree) -> None:
         torch.testing.assert_close(online[name], weight, rtol=1e-2, atol=1e-3, msg=name)  # fp16 of the cache
     for what in ("teacher", "dense"):
         logits = tensors.load(trained.store(what) / "logits.safetensors")[0]["test/last"]
-        assert len(np.unique(logits.numpy(), axis=0)) == len(logits)  # it looks at the pictures
+        assert len(np.unique(logits.numpy(), axis=0)) == len(logits)  # it looks at the images
 
 
 def test_no_number_depends_on_the_number_of_processes(trained: Tree, prepared: Tree, tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_no_number_depends_on_the_number_of_processes(trained: Tree, prepared: T
 
 
 def test_probes_of_files_say_what_the_network_said(trained: Tree) -> None:
-    """On clean pictures what evaluation says; on views other logits, the same with any number of processes."""
+    """On clean images what evaluation says; on views other logits, the same with any number of processes."""
     found = {}
     for views in (0, 2):
         probe = Probe("train", "features", views=views)
@@ -223,20 +223,20 @@ def test_probes_of_files_say_what_the_network_said(trained: Tree) -> None:
             found[views, workers] = tensors.load(output)[0]
     data, cpu = data_of(trained), torch.device("cpu")
     network = load_run(trained.dense, 0, "last", trained.layout, data, cpu).network
-    said = evaluate(network, pictures_of(data, "train", cpu), trained.dense.recipe)
+    said = evaluate(network, open_split(data, "train", cpu), trained.dense.recipe)
     assert np.array_equal(found[0, 0]["logits/last"][:, 0].numpy(), said)
     for name, value in found[2, 0].items():
         assert torch.equal(value, found[2, 2][name]), name
     assert not torch.equal(found[2, 0]["logits/last"][:, 0], found[2, 0]["logits/last"][:, 1])
 
 
-def test_a_picture_is_the_same_in_any_batch(prepared: Tree) -> None:
-    streamed = pictures_of(data_of(prepared), "train", torch.device("cpu"), workers=1)
-    assert isinstance(streamed, Streamed)
+def test_a_image_is_the_same_in_any_batch(prepared: Tree) -> None:
+    streamed = open_split(data_of(prepared), "train", torch.device("cpu"), workers=1)
+    assert isinstance(streamed, JpegSplit)
     order = torch.randperm(46, generator=torch.Generator().manual_seed(0))
     views = order % 3
-    asked = [Asked(order[a:b], views[a:b]) for a, b in ((0, 1), (1, 30), (30, 46))]
-    parts = list(streamed.stream(iter(asked), 4, AUGMENT))
+    asked = [BatchIndex(order[a:b], views[a:b]) for a, b in ((0, 1), (1, 30), (30, 46))]
+    parts = list(streamed.batches(iter(asked), 4, AUGMENT))
     assert [len(x) for _, x in parts] == [1, 29, 16]
     whole = streamed.view(order, views, 4, AUGMENT)
     assert whole.shape == (46, 3, 224, 224)
@@ -245,7 +245,7 @@ def test_a_picture_is_the_same_in_any_batch(prepared: Tree) -> None:
     assert torch.equal(plain[7], streamed.plain(torch.tensor([7]), AUGMENT)[0])
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    next(streamed.stream(iter(asked), 4, AUGMENT))
+    next(streamed.batches(iter(asked), 4, AUGMENT))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -281,7 +281,7 @@ def slowly(tree: Tree) -> Tree:
     tree.teacher = dataclasses.replace(tree.teacher, recipe=recipe)
     runs = {run_id(tree.teacher): tree.teacher}
     seeds = dict.fromkeys(runs, (0,))
-    write_plan(Plan("demo", {}, runs, seeds, block=1, pack=1, flops_per_second=1e9), tree.layout.root / "specs")
+    write_plan(Plan("demo", {}, runs, seeds, flops_per_second=1e9), tree.layout.root / "specs")
     return tree
 
 
@@ -308,7 +308,7 @@ def test_stopped_and_gone_on_is_undisturbed(undisturbed: Tree, prepared: Tree, t
     tree.make("teacher", 2)
     for name in ("weights.safetensors", "logits.safetensors", "history.csv"):
         assert (tree.store("teacher") / name).read_bytes() == (undisturbed.store("teacher") / name).read_bytes(), name
-    assert len(read_json(tree.store("teacher") / "run.json")["sittings"]) == 2
+    assert len(read_json(tree.store("teacher") / "run.json")["attempts"]) == 2
 
 
 def test_a_process_that_dies_is_one_sentence(prepared: Tree, tmp_path: Path) -> None:
@@ -317,7 +317,7 @@ def test_a_process_that_dies_is_one_sentence(prepared: Tree, tmp_path: Path) -> 
     job.at_step(3)[0].kill()
     assert job.process.wait(120) == EXIT_ERROR
     last = job.log.read_text().splitlines()[-1]
-    assert last.startswith("softlabels train: a process that decodes pictures has died")
+    assert last.startswith("softlabels train: a process that decodes images has died")
     # But for the library's own thread, when the process dies in the middle of its handshake.
     library = r"Traceback[^\n]*\n(?:(?!Traceback)[\s\S])*?resource_sharer[\s\S]*?\n\w+Error[^\n]*\n"
     ours = re.sub(library, "", job.log.read_text())
@@ -325,28 +325,28 @@ def test_a_process_that_dies_is_one_sentence(prepared: Tree, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_picture_that_no_longer_decodes_is_one_sentence(prepared: Tree, tmp_path: Path, workers: int) -> None:
+def test_a_image_that_no_longer_decodes_is_one_sentence(prepared: Tree, tmp_path: Path, workers: int) -> None:
     tree = copied(prepared, tmp_path)
     files = data_of(tree).files("train")
     with open(tree.folder / "train_files.bin", "r+b") as handle:
         handle.seek(int(files.offsets[5]))
         handle.write(b"no JPEG")
-    streamed = pictures_of(data_of(tree), "train", torch.device("cpu"), workers)
+    streamed = open_split(data_of(tree), "train", torch.device("cpu"), workers)
     number = int(streamed.ids[5])
-    with pytest.raises(DataError, match=rf"picture {number} does not decode .*delete the prepared data and run again"):
+    with refused(DataError, f"image {number}", varies=r"\(.*\)"):
         list(streamed.passes(0, 0, AUGMENT))
     assert not psutil.Process().children()
 
 
 def test_closing_a_stream_ends_its_processes(prepared: Tree) -> None:
-    streamed = pictures_of(data_of(prepared), "train", torch.device("cpu"), workers=2)
-    endless: Iterator[Any] = iter(lambda: Asked(torch.arange(40), torch.zeros(40, dtype=torch.long)), None)
-    stream = streamed.stream(endless, 0, AUGMENT)
+    streamed = open_split(data_of(prepared), "train", torch.device("cpu"), workers=2)
+    endless: Iterator[Any] = iter(lambda: BatchIndex(torch.arange(40), torch.zeros(40, dtype=torch.long)), None)
+    stream = streamed.batches(endless, 0, AUGMENT)
     for _ in range(3):
         assert next(stream)[1].shape == (40, 3, 224, 224)
     children = psutil.Process().children()
     assert len(children) == 2
     stream.close()
     assert psutil.wait_procs(children, timeout=60)[1] == []
-    with pytest.raises(SoftlabelsError, match="does not exist"):
+    with refused(DataError, "nowhere/manifest.json"):
         open_data(Path("nowhere"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ from typing import Any
 import pytest
 import torch
 from conftest import DIGITS
+from refusals import refused
 
 from softlabels.data.load import Data
 from softlabels.errors import SoftlabelsError, SpecError, Stopped
-from softlabels.grid.recipe import Augment, Optimiser, ParameterGroup, Precision, Recipe, Schedule
+from softlabels.grid.parts.recipe import Augment, Optimiser, ParameterGroup, Precision, Recipe, Schedule
 from softlabels.grid.spec import Hard, ModelSpec, RunSpec, Smooth
-from softlabels.training.pictures import Pictures
+from softlabels.training.images import ImageSplit
 from softlabels.training.trainer import Trained, Trainer
 
 RECIPE = Recipe(
@@ -34,7 +36,7 @@ SPEC = RunSpec(DIGITS, ModelSpec("mlp", (("hidden", (32,)), ("dropout", 0.3))), 
 
 def trainer(data: Data, folder: Path, spec: RunSpec = SPEC, seed: int = 0, **options: Any) -> Trainer:
     device = torch.device("cpu")
-    train, val = Pictures(data, "train", device), Pictures(data, "val", device)
+    train, val = ImageSplit(data, "train", device), ImageSplit(data, "val", device)
     return Trainer(spec, seed, train, val, folder, identity="test", **options)
 
 
@@ -59,7 +61,7 @@ def stop_after(calls: int) -> Callable[[], bool]:
 def test_resumed_is_bit_identical(digits: Data, tmp_path: Path, step: int, adam: bool) -> None:
     spec = changed(optimiser=Optimiser(lr=0.01, name="adam")) if adam else SPEC
     whole = trainer(digits, tmp_path / "whole", spec).run()
-    with pytest.raises(Stopped, match=f"step {step} of 60"):
+    with refused(Stopped, f"step {step} of 60"):
         trainer(digits, tmp_path / "cut", spec, should_stop=stop_after(step - 1)).run()
     assert same(trainer(digits, tmp_path / "cut", spec).run(), whole)
     for n in (0, 30, 60):
@@ -151,29 +153,29 @@ def test_best_is_the_later_of_equals(digits: Data, tmp_path: Path) -> None:
 def test_divergence_is_an_error_with_step_and_seed(digits: Data, tmp_path: Path, lr: float, loss: str) -> None:
     spec = changed(optimiser=Optimiser(lr=lr), clip_norm=None, schedule=Schedule("constant"), ema=None)
     spec = dataclasses.replace(spec, targets=Hard(), model=ModelSpec("mlp", (("hidden", (32, 32)),)))
-    with pytest.raises(SoftlabelsError, match=rf"seed 3: the loss is ({loss}) at step \d+ of 60") as error:
+    with refused(SoftlabelsError, "seed 3", "recipe.optimiser.lr", varies=r"is \S+ at step \d+") as error:
         trainer(digits, tmp_path, spec, seed=3).run()
     assert not (tmp_path / "run.json").exists()
-    assert "lower recipe.optimiser.lr" in str(error.value)
+    assert re.search(rf"\b({loss}) at step \d+", str(error.value))
 
 
 def test_checkpoint_of_another_spec_is_refused(digits: Data, tmp_path: Path) -> None:
     with pytest.raises(Stopped):
         trainer(digits, tmp_path, should_stop=stop_after(3)).run()
-    with pytest.raises(SoftlabelsError, match=r"checkpoint\.safetensors belongs to test seed 0, not to test seed 1"):
+    with refused(SoftlabelsError, "checkpoint.safetensors", "test seed 0", "test seed 1"):
         trainer(digits, tmp_path, seed=1).run()
 
 
 def test_pickle_in_place_of_a_checkpoint_is_refused(digits: Data, tmp_path: Path) -> None:
     torch.save({"step": 1}, tmp_path / "checkpoint.safetensors")
-    with pytest.raises(SoftlabelsError, match=r"checkpoint\.safetensors is not a readable safetensors file"):
+    with refused(SoftlabelsError, "checkpoint.safetensors", varies=r"\(.*\)"):
         trainer(digits, tmp_path).run()
 
 
 def test_options_without_effect_are_refused(digits: Data, tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="no parameter matches 'nothing'"):
+    with refused(SpecError, "nothing"):
         trainer(digits, tmp_path, changed(optimiser=Optimiser(lr=0.1, groups=(ParameterGroup("nothing"),))))
-    with pytest.raises(SpecError, match="milestones: step 90 lies beyond the 60 steps"):
+    with refused(SpecError, "milestones", "step 90"):
         trainer(digits, tmp_path, changed(milestones=(90,)))
 
 

@@ -3,7 +3,11 @@
 `softlabels.load("results/demo")` gives metrics, specs and logits to a notebook.
 """
 
-from typing import Any
+from __future__ import annotations
+
+TYPE_CHECKING = False  # importing `typing` takes as long as asking a warm process (`warm.py`)
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def __getattr__(name: str) -> Any:

@@ -35,7 +35,12 @@ def _plan(arguments: Arguments, **options: Any) -> Any:
 
 
 def _layout(plan: Any) -> Layout:
-    return Layout(Path("results") / plan.scale)
+    """Where results of a plan are; refused if a newer project has laid them out."""
+    from softlabels.grid.files import require_ours
+
+    layout = Layout(Path("results") / plan.scale)
+    require_ours(layout, plan.scale)
+    return layout
 
 
 def specs(arguments: Arguments) -> None:
@@ -43,35 +48,52 @@ def specs(arguments: Arguments) -> None:
     from softlabels.grid.files import write_plan
 
     plan = _plan(arguments)
-    write_plan(plan, _layout(plan).root / "specs")
+    write_plan(plan, _layout(plan).specs)
 
 
 def audit(arguments: Arguments) -> None:
-    """What would run, what is done, what it costs: trainings, device hours, cache bytes. It needs no data."""
+    """What would run, what is done, what it costs: trainings, device hours, cache bytes. It needs no data.
+
+    Of the artifacts that are named, with all teachers behind them, or of all.
+    """
     from softlabels.grid.audit import audit as run_audit
     from softlabels.grid.audit import render, render_jobs
     from softlabels.grid.costs import check_cache_budget
 
     plan = _plan(arguments)
-    report = run_audit(plan, Path.cwd())
+    report = run_audit(plan, Path.cwd(), arguments.artifacts)
     table = render_jobs if arguments.jobs else render
     print(json.dumps(report, indent=1) if arguments.json else table(report))
-    for warning in plan.warnings:
+    for warning in report["warnings"]:
         print(warning, file=sys.stderr)
     check_cache_budget(plan)
 
 
 def show(arguments: Arguments) -> None:
-    """All about one run: its spec, its seeds, where its files are, who needs it. The id may be shortened."""
-    from softlabels.inspect import show as show_run
+    """All about one figure or table, or one run. Of a figure or table: where it is declared, the code that measures and
+    draws it, how to make it. Of a run: its spec, its seeds, where its files are, who needs it; its id may be shortened.
+    """
+    from softlabels.store_report import show as show_run
+    from softlabels.store_report import show_artifact
 
     plan = _plan(arguments)
-    print(show_run(plan, _layout(plan), arguments.run))
+    artifact = next((a for a in plan.artifacts.values() if arguments.name in (a.id, a.target)), None)
+    if artifact is None:
+        print(show_run(plan, _layout(plan), arguments.name))
+    else:
+        print(show_artifact(plan, _layout(plan), artifact, Path.cwd(), Path(arguments.config)))
+
+
+def schema(arguments: Arguments) -> None:
+    """Describe every key of config.yaml, a grid, a scale, or of what stands in a grid, as JSON Schema."""
+    from softlabels.grid.config import schema as json_schema
+
+    print(json.dumps(json_schema(arguments.of), indent=1, ensure_ascii=False))
 
 
 def gc(arguments: Arguments) -> None:
     """List what no current grid needs in the store and caches; remove it with --remove."""
-    from softlabels.inspect import collect_garbage
+    from softlabels.store_report import collect_garbage
 
     plan = _plan(arguments, variants=True)  # a labelled variant is not garbage because it is not asked for now
     print(collect_garbage(plan, _layout(plan), remove=arguments.remove))
@@ -80,14 +102,14 @@ def gc(arguments: Arguments) -> None:
 def data(arguments: Arguments) -> None:
     """Prepare a data set once: memory-mapped arrays, or subwords for fairseq, and a manifest; from local files or
     downloaded."""
-    from softlabels.grid.corpora import CORPORA
+    from softlabels.grid.declared.corpora import CORPORA
     from softlabels.grid.parse import from_dict
 
     content = json.loads(arguments.dataset)
     root = arguments.root.expanduser() if arguments.root else None
     options = {"root": root, "mirror": arguments.mirror, "download": arguments.download}
     if isinstance(content, dict) and content.get("name") in CORPORA:
-        from softlabels.grid.translation import CorpusSpec
+        from softlabels.grid.parts.translation import CorpusSpec
         from softlabels.translation.corpus.prepare import prepare as prepare_corpus
 
         prepare_corpus(from_dict(CorpusSpec, content, "dataset"), arguments.out, **options)
@@ -107,15 +129,15 @@ def weights(arguments: Arguments) -> None:
 
 
 def fingerprint(arguments: Arguments) -> None:
-    """Print the fingerprint of pictures or text, for dataset.sha256: results then belong to these very files."""
+    """Print the fingerprint of images or text, for dataset.sha256: results then belong to these very files."""
     if not arguments.dataset.lstrip().startswith("{"):
-        from softlabels.data.folder import fingerprint_folder
+        from softlabels.data.folders import fingerprint_folder
 
         print(fingerprint_folder(Path(arguments.dataset)))
         return
     from softlabels.grid.parse import from_dict
-    from softlabels.grid.translation import CorpusSpec
-    from softlabels.translation.corpus.source import fingerprint as of_corpus
+    from softlabels.grid.parts.translation import CorpusSpec
+    from softlabels.translation.corpus.readers import fingerprint as of_corpus
 
     print(of_corpus(from_dict(CorpusSpec, json.loads(arguments.dataset), "dataset"), arguments.root.expanduser()))
 
@@ -158,11 +180,11 @@ def cache(arguments: Arguments) -> None:
 
 
 def evaluate(arguments: Arguments) -> None:
-    """Write what trained networks say about chosen pictures: logits or features, on clean or augmented views."""
-    from softlabels.training.probes import ask
+    """Write what trained networks say about chosen images: logits or features, on clean or augmented views."""
+    from softlabels.training import job
 
     worker, outputs = _jobs(arguments)
-    ask(worker, outputs)
+    job.evaluate_probes(worker, outputs)
 
 
 def translate(arguments: Arguments) -> None:
@@ -175,7 +197,7 @@ def _artifact_job(function: str) -> Callable[[Arguments], None]:
         from softlabels.figures import make
         from softlabels.grid.files import read_artifact
 
-        artifact = read_artifact(arguments.results / "specs", arguments.artifact)
+        artifact = read_artifact(Layout(arguments.results).specs, arguments.artifact)
         getattr(make, function)(artifact, Layout(arguments.results), arguments.results.name)
 
     return call
@@ -250,7 +272,7 @@ def _count(text: str) -> int:
     return number
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="softlabels", description="Label smoothing and knowledge distillation, reproduced and extended."
     )
@@ -268,14 +290,20 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(function=function)
         return command
 
-    command = add(audit, "audit", "softlabels audit --scale paper")
+    command = add(audit, "audit", "softlabels audit --scale paper muller2019_fig5")
     _add_config(command)
+    command.add_argument("artifacts", nargs="*", help="as muller2019_fig5 or muller2019.fig5 (default: all)")
     command.add_argument("--jobs", action="store_true", help="each job that is left, and what it asks of a cluster")
     command.add_argument("--json", action="store_true", help="machine-readable, with jobs")
 
-    command = add(show, "show", "softlabels show digits.small_cnn.hard")
+    command = add(show, "show", "softlabels show muller2019_fig5")
     _add_config(command)
-    command.add_argument("run", help="run id, or the beginning of one")
+    command.add_argument("name", help="muller2019_fig5 or muller2019.fig5, or the beginning of a run id")
+
+    command = add(schema, "schema", "softlabels schema targets")
+    command.add_argument(
+        "of", help="config, grid, scale, dataset, corpus, model, recipe, translation_recipe, targets or probe"
+    )
 
     command = add(gc, "gc", "softlabels gc --remove")
     _add_config(command)
@@ -319,7 +347,7 @@ def _parser() -> argparse.ArgumentParser:
                 "--workers",
                 type=int,
                 default=0,
-                help="processes that decode pictures kept as files (default: 0)",
+                help="processes that decode images kept as files (default: 0)",
             )
         if name == "train":
             command.add_argument(
@@ -349,7 +377,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; a failure that the user can mend is one line on stderr."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a log can be followed while it is written
     try:

@@ -20,13 +20,24 @@ class Layout:
 
     @staticmethod
     def run_files(task: str) -> tuple[str, ...]:
-        """Declared outputs of a training; the names are the same in the store. `features.safetensors` stands for the
-        logits of a translation network: they are its activations times its output matrix."""
+        """What a training publishes, `run.json` last, which its rule declares; the names are the same in the store.
+        `features.safetensors` stands for the logits of a translation network: they are its activations times its
+        output matrix."""
         predictions = {"image": "logits.safetensors", "translation": "features.safetensors"}[task]
         return ("run.json", "history.csv", "weights.safetensors", predictions)
 
+    @property
+    def specs(self) -> Path:
+        """Every run, probe, cache and artifact of the plan, each in a file (`grid.files`)."""
+        return self.root / "specs"
+
     def spec(self, run: str) -> Path:
-        return self.root / "specs" / f"{run}.json"
+        return self.specs / f"{run}.json"
+
+    @property
+    def version(self) -> Path:
+        """Which scale, and which version of this layout, the folder holds (`grid.files.require_ours`)."""
+        return self.root / "layout.json"
 
     @property
     def controller(self) -> Path:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from softlabels import slurm
 from softlabels.errors import SoftlabelsError, Stopped
 from softlabels.files import canonical_json, read_json, write_json, writing
 
@@ -48,7 +49,7 @@ class Lease:
             "user": os.getuid(),
             "pid": pid,
             "born": _born(pid),
-            "slurm_job": os.environ.get("SLURM_JOB_ID"),
+            "slurm_job": slurm.job_id(),
         }
 
     @property

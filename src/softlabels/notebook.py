@@ -10,10 +10,9 @@ import pandas as pd
 
 from softlabels.errors import SoftlabelsError
 from softlabels.files import read_json
-from softlabels.grid.parse import run_from
-from softlabels.grid.spec import Run
+from softlabels.grid.spec import Run, run_from
 from softlabels.layout import Layout
-from softlabels.metrics.rows import read_logits, read_rows
+from softlabels.metrics.rows import read_predictions, read_rows
 from softlabels.metrics.tokens import TokenFile, read_tokens
 
 
@@ -58,7 +57,7 @@ class Results:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Logits `[N, K]` of a split ("val", "test") at a checkpoint ("last", "best"), and labels `[N]`."""
         path = self.layout.run(self.resolve(run), seed) / "logits.safetensors"
-        logits, labels = read_logits(path)
+        logits, labels = read_predictions(path)
         name = f"{split}/{checkpoint}"
         if name not in logits:
             raise SoftlabelsError(f"{path} holds no {name}; it has {', '.join(sorted(logits))}")

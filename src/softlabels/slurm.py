@@ -6,18 +6,72 @@ every question has the answer of a machine without limits.
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import re
 import subprocess
+import sys
 import time
+import zlib
+from collections import Counter
+from collections.abc import Iterable
+
+from softlabels.errors import SoftlabelsError
 
 PREPARE_SECONDS = 60.0  # before a job's end: to finish a step and save; a third of the limit where that is less
 KILLED_WITHIN_SECONDS = 600.0
+ARRAY_COMMANDS = "--slurm-jobstep-array-execs"
+MAX_ARRAY = 1000  # SLURM's own default
 
 
 def job_id() -> str | None:
-    """The SLURM job of this process."""
-    return os.environ.get("SLURM_JOB_ID")
+    """The SLURM job of this process; of an array the task, `12_3`, where a bare number may stand for all of them."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
+
+
+def become_array_task() -> None:
+    """In a job array, go on as the Snakemake job that this task is for, as if it had been submitted alone.
+
+    The plugin (2.8) starts every task as the job of the first one, which looks after that one's output (its issue 447),
+    and hands on what the others are. Called while rules are read; returns where nothing is to be done.
+    """
+    option, handed = f"{ARRAY_COMMANDS}=", sys.argv[-1]
+    if not handed.startswith(option):
+        return
+    task = os.environ["SLURM_ARRAY_TASK_ID"]
+    if task == os.environ["SLURM_ARRAY_TASK_MIN"]:
+        os.execv(sys.executable, [sys.executable, "-m", "snakemake", *sys.argv[1:-1]])
+    packed = json.loads(base64.b64decode(handed.removeprefix(option)))[task]
+    os.execv("/bin/sh", ["sh", "-c", zlib.decompress(bytes.fromhex(packed)).decode()])
+
+
+def require_arrays_fit(array_jobs: str | None, rules: Iterable[str], at_a_time: int) -> None:
+    """Refuse arrays (`--slurm-array-jobs`: names of rules, or `all`) where jobs may have to wait for their turn.
+
+    The plugin (2.8) loses a job that is ready and is not submitted together with all others of its rule (its issue
+    473), and numbers their tasks through, which SLURM allows up to its MaxArraySize.
+
+    Args:
+        rules: Of each job that is to run.
+        at_a_time: `--jobs`.
+
+    Raises:
+        SoftlabelsError: there are more jobs than that, or more than 1,000 of a rule of the arrays.
+    """
+    chosen, counts = set(re.split(r"[,;\s]+", array_jobs or "")) - {""}, Counter(rules)
+    if chosen and counts.total() > at_a_time:
+        raise SoftlabelsError(
+            f"--slurm-array-jobs needs --jobs {counts.total()} or more, because the plugin forgets jobs that have to "
+            f"wait behind --jobs {at_a_time}; give that, or ask for fewer targets"
+        )
+    for rule, count in counts.items():
+        if count > MAX_ARRAY and (rule in chosen or "all" in chosen):
+            raise SoftlabelsError(
+                f"--slurm-array-jobs: {rule} has {count} jobs, and SLURM allows {MAX_ARRAY} in an array; ask for fewer "
+                f"targets, or leave {rule} out"
+            )
 
 
 def deadline() -> float | None:

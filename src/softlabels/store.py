@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,12 @@ def finished(folder: Path) -> dict[str, Any] | None:
         return None
     record: dict[str, Any] = read_json(path)
     return record if record.get("status") == "finished" else None
+
+
+def attempts_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """In which jobs a training was done, of `run.json` or `progress.json`; older ones call them sittings."""
+    attempts: list[dict[str, Any]] = record.get("attempts", record.get("sittings", []))
+    return attempts
 
 
 def publish(layout: Layout, run: str, seed: int) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from softlabels.data import glyphs
-from softlabels.grid.datasets import DATASETS, FAMILIES, family
+from softlabels.grid.declared.datasets import DATASETS, FAMILIES, family
 
 FIRST_100 = "ed749c1fe4232ab22127fba154f49d2d6f17c2d048c6e032f009a631324c4dd1"
 

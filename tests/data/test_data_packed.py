@@ -1,4 +1,4 @@
-"""Pictures kept as files: packed as they are, refused or skipped where they do not decode."""
+"""Images kept as files: packed as they are, refused or skipped where they do not decode."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from conftest import noise, write_jpegs
 from PIL import Image
+from refusals import refused
 
 from softlabels.data.load import open_data, verify
 from softlabels.data.prepare import prepare
 from softlabels.errors import DataError
 from softlabels.files import sha256
-from softlabels.grid.datasets import DATASETS
+from softlabels.grid.declared.datasets import DATASETS
 from softlabels.grid.spec import DatasetSpec
 
 SPLITS = ("train", "val", "test")
@@ -29,7 +30,7 @@ def spec(folder: Path, **options: Any) -> DatasetSpec:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+def images(tmp_path: Path) -> Path:
     write_jpegs(tmp_path / "p", {"train": 10, "test": 4})
     return tmp_path / "p"
 
@@ -38,36 +39,36 @@ def originals(folder: Path, split: str) -> list[Path]:
     return sorted((folder / split).rglob("*.jpg"))
 
 
-def test_files_are_kept_byte_by_byte(pictures: Path, tmp_path: Path) -> None:
-    manifest = prepare(spec(pictures, train_size=18), tmp_path / "out")
+def test_files_are_kept_byte_by_byte(images: Path, tmp_path: Path) -> None:
+    manifest = prepare(spec(images, train_size=18), tmp_path / "out")
     data = open_data(tmp_path / "out")
     assert manifest["sizes"] == {"train": 18, "val": 2, "test": 8}
     assert data.keeps_files
     assert data.shape == (3, 0, 0)
     for split in SPLITS:
-        source = originals(pictures, "test" if split == "test" else "train")
+        source = originals(images, "test" if split == "test" else "train")
         files = data.files(split)
         for position, i in enumerate(data.ids(split)):
             begin, end = files.offsets[position : position + 2]
             assert files.content[begin:end].tobytes() == source[i].read_bytes()
             assert data.class_names[data.labels(split)[position]] == source[i].parent.name
-            picture = Image.open(source[i])
-            assert tuple(files.sizes[position]) == (picture.height, picture.width)
-            np.testing.assert_array_equal(np.asarray(files.picture(position)), np.asarray(picture))
-    chosen = [originals(pictures, "train")[i] for i in data.ids("train")]
+            image = Image.open(source[i])
+            assert tuple(files.sizes[position]) == (image.height, image.width)
+            np.testing.assert_array_equal(np.asarray(files.image(position)), np.asarray(image))
+    chosen = [originals(images, "train")[i] for i in data.ids("train")]
     pixels = [np.asarray(Image.open(file)).reshape(-1, 3) / 255 for file in chosen]
-    mean = np.mean([p.mean(0) for p in pixels], axis=0)  # each picture counts the same
+    mean = np.mean([p.mean(0) for p in pixels], axis=0)  # each image counts the same
     assert data.mean == pytest.approx(mean)
     assert data.std == pytest.approx(np.sqrt(np.mean([(p * p).mean(0) for p in pixels], axis=0) - mean**2))
     verify(tmp_path / "out")
     before = (tmp_path / "out" / "train_files.bin").stat().st_mtime_ns
-    assert prepare(spec(pictures, train_size=18), tmp_path / "out") == manifest
+    assert prepare(spec(images, train_size=18), tmp_path / "out") == manifest
     assert (tmp_path / "out" / "train_files.bin").stat().st_mtime_ns == before
 
 
-def test_a_folder_as_files_is_split_as_one_of_arrays(pictures: Path, tmp_path: Path) -> None:
-    prepare(spec(pictures), tmp_path / "files")
-    prepare(DatasetSpec("folder", path=str(pictures), num_classes=2, image_size=8), tmp_path / "arrays")
+def test_a_folder_as_files_is_split_as_one_of_arrays(images: Path, tmp_path: Path) -> None:
+    prepare(spec(images), tmp_path / "files")
+    prepare(DatasetSpec("folder", path=str(images), num_classes=2, image_size=8), tmp_path / "arrays")
     files, arrays = open_data(tmp_path / "files"), open_data(tmp_path / "arrays")
     for split in SPLITS:
         np.testing.assert_array_equal(files.ids(split), arrays.ids(split))
@@ -75,16 +76,16 @@ def test_a_folder_as_files_is_split_as_one_of_arrays(pictures: Path, tmp_path: P
     assert files.fingerprint != arrays.fingerprint
 
 
-def test_every_kind_of_file_becomes_rgb(pictures: Path, tmp_path: Path) -> None:
+def test_every_kind_of_file_becomes_rgb(images: Path, tmp_path: Path) -> None:
     """ImageNet has a JPEG in CMYK and a PNG named .JPEG; CUB has grey ones."""
-    ant = pictures / "train" / "ant"
+    ant = images / "train" / "ant"
     noise((20, 30), 1).convert("CMYK").save(ant / "000.jpg")
     noise((20, 30), 1).save(ant / "001.jpg", "PNG")
     noise((20, 30), 1).convert("L").save(ant / "002.jpg")
     noise((20, 30), 1).convert("P").save(ant / "003.jpg", "GIF")
-    prepare(spec(pictures, holdout=0), tmp_path / "out")
+    prepare(spec(images, holdout=0), tmp_path / "out")
     files = open_data(tmp_path / "out").files("train")
-    found = [files.picture(i) for i in range(4)]
+    found = [files.image(i) for i in range(4)]
     assert [(p.mode, p.size) for p in found] == [("RGB", (30, 20))] * 4
     original = np.asarray(noise((20, 30), 1), dtype=int)
     assert np.abs(np.asarray(found[0], dtype=int) - original).mean() < 20  # CMYK, lossy, and not inverted
@@ -93,47 +94,47 @@ def test_every_kind_of_file_becomes_rgb(pictures: Path, tmp_path: Path) -> None:
 
 
 def spoil(folder: Path) -> None:
-    """Two pictures of training, one of test: cut short, a text, empty."""
+    """Two images of training, one of test: cut short, a text, empty."""
     short = folder / "train" / "ant" / "003.jpg"
     short.write_bytes(short.read_bytes()[: short.stat().st_size // 2])
-    (folder / "train" / "cat" / "001.jpg").write_text("no picture")
+    (folder / "train" / "cat" / "001.jpg").write_text("no image")
     (folder / "test" / "cat" / "002.jpg").write_bytes(b"")
 
 
-def test_pictures_that_do_not_decode_are_named_and_counted(pictures: Path, tmp_path: Path) -> None:
-    spoil(pictures)
-    with pytest.raises(DataError, match=r"cat/002\.jpg .* 2 more of 28 pictures do not decode.*undecodable: skip"):
-        prepare(spec(pictures), tmp_path / "out")
+def test_images_that_do_not_decode_are_named_and_counted(images: Path, tmp_path: Path) -> None:
+    spoil(images)
+    with refused(DataError, "cat/002.jpg"):
+        prepare(spec(images), tmp_path / "out")
     assert not (tmp_path / "out" / "manifest.json").exists()
     assert list((tmp_path / "out").glob("*files*")) == []
 
 
-def test_or_they_are_skipped_and_listed(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    good = prepare(spec(pictures, holdout=0), tmp_path / "good")
-    spoil(pictures)
+def test_or_they_are_skipped_and_listed(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = prepare(spec(images, holdout=0), tmp_path / "good")
+    spoil(images)
     options = {"holdout": 0, "undecodable": "skip"}
-    manifest = prepare(spec(pictures, train_size=18, **options), tmp_path / "out")
+    manifest = prepare(spec(images, train_size=18, **options), tmp_path / "out")
     assert manifest["sizes"] == {"train": 18, "val": 0, "test": 7}
     assert manifest["skipped"] == {"train": ["ant/003.jpg", "cat/001.jpg"], "test": ["cat/002.jpg"]}
-    assert "2 of 20 train pictures do not decode, as " in capsys.readouterr().out
+    assert "2 of 20 train images do not decode, as " in capsys.readouterr().out
     assert good["sizes"]["train"] == 20
     data = open_data(tmp_path / "out")
     assert data.ids("train").tolist() == [i for i in range(20) if i not in (3, 11)]  # the others keep their ids
     for position, i in enumerate(data.ids("train")):
-        wanted = Image.open(originals(pictures, "train")[i])
-        np.testing.assert_array_equal(np.asarray(data.files("train").picture(position)), np.asarray(wanted))
-    with pytest.raises(DataError, match=r"18 train images, dataset\.train_size says 20"):
-        prepare(spec(pictures, train_size=20, **options), tmp_path / "wrong")
-    for file in (pictures / "train" / "cat").iterdir():
-        file.write_text("no picture")
-    with pytest.raises(DataError, match="no picture of class cat decodes"):
-        prepare(spec(pictures, **options), tmp_path / "none")
+        wanted = Image.open(originals(images, "train")[i])
+        np.testing.assert_array_equal(np.asarray(data.files("train").image(position)), np.asarray(wanted))
+    with refused(DataError, "dataset.train_size"):
+        prepare(spec(images, train_size=20, **options), tmp_path / "wrong")
+    for file in (images / "train" / "cat").iterdir():
+        file.write_text("no image")
+    with refused(DataError, "cat"):
+        prepare(spec(images, **options), tmp_path / "none")
 
 
-def test_an_empty_class_folder_is_refused(pictures: Path, tmp_path: Path) -> None:
-    (pictures / "train" / "dog").mkdir()
-    with pytest.raises(DataError, match="dog holds no pictures"):
-        prepare(spec(pictures), tmp_path / "out")
+def test_an_empty_class_folder_is_refused(images: Path, tmp_path: Path) -> None:
+    (images / "train" / "dog").mkdir()
+    with refused(DataError, "dog"):
+        prepare(spec(images), tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -144,17 +145,17 @@ def test_an_empty_class_folder_is_refused(pictures: Path, tmp_path: Path) -> Non
         ("val_sizes.npy", lambda p: p.unlink()),
     ],
 )
-def test_damaged_prepared_files_are_refused(pictures: Path, tmp_path: Path, name: str, change: Any) -> None:
-    prepare(spec(pictures), tmp_path / "out")
+def test_damaged_prepared_files_are_refused(images: Path, tmp_path: Path, name: str, change: Any) -> None:
+    prepare(spec(images), tmp_path / "out")
     change(tmp_path / "out" / name)
-    with pytest.raises(DataError, match=r"out.*delete .*out and run again"):
+    with refused(DataError, tmp_path / "out"):
         open_data(tmp_path / "out")
 
 
 def test_imagenet_is_a_folder_whose_val_is_the_test_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = dataclasses.replace(DATASETS["imagenet"], num_classes=2, train_size=20, test_size=6, holdout=4)
     monkeypatch.setitem(DATASETS, "imagenet", small)
-    with pytest.raises(DataError, match=r"imagenet/train/<class>/.*data\.root"):
+    with refused(DataError, "imagenet/train/<class>/", "data.root"):
         prepare(DatasetSpec("imagenet"), tmp_path / "out", root=tmp_path)
     write_jpegs(tmp_path / "imagenet", {"train": 10, "val": 3}, classes=("n02", "n01"))
     manifest = prepare(DatasetSpec("imagenet"), tmp_path / "out", root=tmp_path)
@@ -162,7 +163,7 @@ def test_imagenet_is_a_folder_whose_val_is_the_test_split(tmp_path: Path, monkey
     assert manifest["class_names"] == ["n01", "n02"]
     assert manifest["mean"] == [0.485, 0.456, 0.406]
     (tmp_path / "imagenet" / "train" / "n01" / "000.jpg").unlink()
-    with pytest.raises(DataError, match="15 train images, the declared size says 16"):
+    with refused(DataError, "15 train images"):
         prepare(DatasetSpec("imagenet"), tmp_path / "again", root=tmp_path)
 
 
@@ -170,7 +171,7 @@ def test_imagenet_is_a_folder_whose_val_is_the_test_split(tmp_path: Path, monkey
 
 
 def birds(top: Path, per_class: int = 10) -> None:
-    """A small data set in the layout of CUB: two classes, every third picture is of the test split."""
+    """A small data set in the layout of CUB: two classes, every third image is of the test split."""
     tables: dict[str, list[str]] = {"images": [], "image_class_labels": [], "train_test_split": []}
     number = 0
     for k, name in enumerate(("001.Black_footed_Albatross", "002.Laysan_Albatross")):
@@ -202,14 +203,14 @@ def test_birds_have_their_official_test_split(tmp_path: Path, where: str) -> Non
     test = [tmp_path / where / "images" / data.class_names[k] / f"{i}.jpg" for k in (0, 1) for i in (2, 5, 8)]
     assert data.labels("test").tolist() == [0, 0, 0, 1, 1, 1]
     for position, file in enumerate(test):
-        np.testing.assert_array_equal(np.asarray(data.files("test").picture(position)), np.asarray(Image.open(file)))
+        np.testing.assert_array_equal(np.asarray(data.files("test").image(position)), np.asarray(Image.open(file)))
     published = prepare(DatasetSpec("cub200_2011", holdout=0), tmp_path / "all", root=tmp_path)
     assert published["sizes"] == {"train": 14, "val": 0, "test": 6}
 
 
 @pytest.mark.usefixtures("few_birds")
 def test_birds_from_the_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match=r"put CUB_200_2011\.tgz \(1151 MB\) into .*cub200_2011"):
+    with refused(DataError, "CUB_200_2011.tgz", "1151", "cub200_2011"):
         prepare(DatasetSpec("cub200_2011"), tmp_path / "out", root=tmp_path)
     birds(tmp_path / "made" / "CUB_200_2011")
     archive = tmp_path / "cub200_2011" / "CUB_200_2011.tgz"
@@ -217,7 +218,7 @@ def test_birds_from_the_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(tmp_path / "made" / "CUB_200_2011", arcname="CUB_200_2011")
         tar.addfile(tarfile.TarInfo("attributes.txt"), io.BytesIO())
-    with pytest.raises(DataError, match=r"CUB_200_2011\.tgz has sha256 .*, declared is 0c685df5"):
+    with refused(DataError, "CUB_200_2011.tgz", "sha256"):
         prepare(DatasetSpec("cub200_2011"), tmp_path / "out", root=tmp_path)
     declared = DATASETS["cub200_2011"]
     file = dataclasses.replace(declared.files[0], sha256=sha256(archive))
@@ -229,18 +230,18 @@ def test_birds_from_the_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.usefixtures("few_birds")
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "named"),
     [
-        (lambda p: (p / "train_test_split.txt").unlink(), r"train_test_split\.txt is missing"),
-        (lambda p: (p / "images" / "002.Laysan_Albatross" / "3.jpg").unlink(), r"3\.jpg is listed in .* and missing"),
-        (lambda p: (p / "image_class_labels.txt").write_text("1 1\n"), "do not list the same pictures"),
-        (lambda p: (p / "train_test_split.txt").write_text("1 1 1\n"), "lines that are no pair"),
+        (lambda p: (p / "train_test_split.txt").unlink(), "train_test_split.txt"),
+        (lambda p: (p / "images" / "002.Laysan_Albatross" / "3.jpg").unlink(), "3.jpg"),
+        (lambda p: (p / "image_class_labels.txt").write_text("1 1\n"), "image_class_labels.txt"),
+        (lambda p: (p / "train_test_split.txt").write_text("1 1 1\n"), "train_test_split.txt"),
     ],
 )
-def test_birds_whose_tables_do_not_fit_are_refused(tmp_path: Path, change: Any, message: str) -> None:
+def test_birds_whose_tables_do_not_fit_are_refused(tmp_path: Path, change: Any, named: str) -> None:
     birds(tmp_path / "cub200_2011")
     change(tmp_path / "cub200_2011")
-    with pytest.raises(DataError, match=message):
+    with refused(DataError, named):
         prepare(DatasetSpec("cub200_2011"), tmp_path / "out", root=tmp_path)
 
 
@@ -248,14 +249,14 @@ def test_birds_whose_tables_do_not_fit_are_refused(tmp_path: Path, change: Any, 
 
 
 def tiny(top: Path, per_class: int = 7) -> None:
-    """A small data set in the layout of Tiny-ImageNet: two classes, a grey picture among them."""
+    """A small data set in the layout of Tiny-ImageNet: two classes, a grey image among them."""
     lines = []
     for k, wnid in enumerate(("n02", "n01")):
         (top / "train" / wnid / "images").mkdir(parents=True)
         (top / "val" / "images").mkdir(parents=True, exist_ok=True)
         for i in range(per_class):
-            picture = noise((64, 64), 10 * k + i)
-            (picture.convert("L") if i == 0 else picture).save(top / "train" / wnid / "images" / f"{wnid}_{i}.JPEG")
+            image = noise((64, 64), 10 * k + i)
+            (image.convert("L") if i == 0 else image).save(top / "train" / wnid / "images" / f"{wnid}_{i}.JPEG")
         for i in range(3):
             noise((64, 64), 100 + 10 * k + i).save(top / "val" / "images" / f"val_{2 * i + k}.JPEG")
             lines.append(f"val_{2 * i + k}.JPEG\t{wnid}\t0\t0\t62\t62")
@@ -280,19 +281,19 @@ def test_the_official_val_of_tiny_imagenet_is_the_test_split(tmp_path: Path, whe
     assert data.labels("test").tolist() == [0, 0, 0, 1, 1, 1]
     for position, name in enumerate(("val_1", "val_3", "val_5", "val_0", "val_2", "val_4")):
         file = tmp_path / where / "val" / "images" / f"{name}.JPEG"
-        np.testing.assert_array_equal(np.asarray(data.files("test").picture(position)), np.asarray(Image.open(file)))
-    assert all(data.files("train").picture(i).mode == "RGB" for i in range(10))  # grey ones too
+        np.testing.assert_array_equal(np.asarray(data.files("test").image(position)), np.asarray(Image.open(file)))
+    assert all(data.files("train").image(i).mode == "RGB" for i in range(10))  # grey ones too
 
 
 @pytest.mark.usefixtures("few_tiny")
 def test_tiny_imagenet_from_the_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match=r"put tiny-imagenet-200\.zip \(248 MB\) into .*tiny_imagenet"):
+    with refused(DataError, "tiny-imagenet-200.zip", "tiny_imagenet"):
         prepare(DatasetSpec("tiny_imagenet"), tmp_path / "out", root=tmp_path)
     tiny(tmp_path / "made" / "tiny-imagenet-200")
     (tmp_path / "tiny_imagenet").mkdir()
     made = shutil.make_archive(str(tmp_path / "made" / "x"), "zip", tmp_path / "made", "tiny-imagenet-200")
     archive = Path(shutil.move(made, tmp_path / "tiny_imagenet" / "tiny-imagenet-200.zip"))
-    with pytest.raises(DataError, match=r"tiny-imagenet-200\.zip has sha256 .*, declared is 6198c8ae"):
+    with refused(DataError, "tiny-imagenet-200.zip", "sha256"):
         prepare(DatasetSpec("tiny_imagenet"), tmp_path / "out", root=tmp_path)
     declared = DATASETS["tiny_imagenet"]
     file = dataclasses.replace(declared.files[0], sha256=sha256(archive))
@@ -303,21 +304,18 @@ def test_tiny_imagenet_from_the_archive(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.usefixtures("few_tiny")
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "named"),
     [
-        (lambda p: (p / "val" / "val_annotations.txt").unlink(), r"val_annotations\.txt is missing"),
-        (lambda p: (p / "val" / "images" / "val_3.JPEG").unlink(), r"val_3\.JPEG is listed and missing"),
-        (lambda p: noise((64, 64), 1).save(p / "val" / "images" / "val_9.JPEG"), r"val_9\.JPEG is not listed"),
-        (lambda p: (p / "wnids.txt").write_text("n01\n"), r"'n02' is no class of wnids\.txt"),
-        (lambda p: (p / "wnids.txt").write_text("n01\nn02\nn03\n"), r"n03.images holds no pictures of a class"),
-        (
-            lambda p: (p / "train" / "n01" / "images" / "n01_1.JPEG").unlink(),
-            r"9 train images, the declared",
-        ),
+        (lambda p: (p / "val" / "val_annotations.txt").unlink(), "val_annotations.txt"),
+        (lambda p: (p / "val" / "images" / "val_3.JPEG").unlink(), "val_3.JPEG"),
+        (lambda p: noise((64, 64), 1).save(p / "val" / "images" / "val_9.JPEG"), "val_9.JPEG"),
+        (lambda p: (p / "wnids.txt").write_text("n01\n"), "n02"),
+        (lambda p: (p / "wnids.txt").write_text("n01\nn02\nn03\n"), "n03/images"),
+        (lambda p: (p / "train" / "n01" / "images" / "n01_1.JPEG").unlink(), "9 train images"),
     ],
 )
-def test_a_tiny_imagenet_that_does_not_fit_is_refused(tmp_path: Path, change: Any, message: str) -> None:
+def test_a_tiny_imagenet_that_does_not_fit_is_refused(tmp_path: Path, change: Any, named: str) -> None:
     tiny(tmp_path / "tiny_imagenet")
     change(tmp_path / "tiny_imagenet")
-    with pytest.raises(DataError, match=message):
+    with refused(DataError, named):
         prepare(DatasetSpec("tiny_imagenet"), tmp_path / "out", root=tmp_path)

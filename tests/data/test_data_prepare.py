@@ -4,12 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from refusals import refused
 
 from softlabels.data import prepare as module
 from softlabels.data.load import open_data, verify
 from softlabels.data.prepare import moments, prepare
 from softlabels.errors import DataError
-from softlabels.grid.datasets import DATASETS, sizes
+from softlabels.grid.declared.datasets import DATASETS, sizes
 from softlabels.grid.spec import DatasetSpec
 
 DIGITS = DatasetSpec("digits")
@@ -98,7 +99,7 @@ def test_a_stop_at_any_write_leaves_no_manifest_and_the_next_call_finishes(stop,
 def test_truncated_array_is_named_and_mended_by_the_next_call(prepared):
     path = prepared / "train_images.npy"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(DataError, match=r"train_images\.npy is missing or truncated; delete"):
+    with refused(DataError, "train_images.npy"):
         open_data(prepared)
     prepare(DIGITS, prepared)
     verify(prepared)
@@ -106,10 +107,10 @@ def test_truncated_array_is_named_and_mended_by_the_next_call(prepared):
 
 def test_missing_array_or_manifest_is_named(prepared):
     (prepared / "val_ids.npy").unlink()
-    with pytest.raises(DataError, match=r"val_ids\.npy"):
+    with refused(DataError, "val_ids.npy"):
         open_data(prepared)
     (prepared / "manifest.json").unlink()
-    with pytest.raises(DataError, match="run again"):
+    with refused(DataError, prepared):
         open_data(prepared)
 
 
@@ -119,7 +120,7 @@ def test_one_changed_byte_is_found_by_verify(prepared):
     raw[-1] ^= 1
     path.write_bytes(raw)
     open_data(prepared)
-    with pytest.raises(DataError, match=r"test_images\.npy was changed"):
+    with refused(DataError, "test_images.npy"):
         verify(prepared)
 
 
@@ -129,19 +130,19 @@ def test_a_pickled_array_is_not_loaded(prepared):
     with open(path, "wb") as handle:
         np.save(handle, np.array([{}], dtype=object), allow_pickle=True)
         handle.write(b"\0" * (size - handle.tell()))
-    with pytest.raises(DataError, match=r"train_labels\.npy cannot be read"):
+    with refused(DataError, "train_labels.npy", varies=r"\(.*\)"):
         open_data(prepared)
 
 
 def test_labels_beyond_the_classes_are_refused(prepared):
     path = prepared / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"num_classes": 9}))
-    with pytest.raises(DataError, match=r"labels from 0 to 9, the manifest declares 9 classes"):
+    with refused(DataError, "labels", "9 classes"):
         open_data(prepared)
 
 
 def test_other_data_in_the_folder_are_not_overwritten(prepared):
     before = (prepared / "manifest.json").read_bytes()
-    with pytest.raises(DataError, match="holds other data"):
+    with refused(DataError, prepared):
         prepare(DatasetSpec("digits", holdout=0), prepared)
     assert (prepared / "manifest.json").read_bytes() == before

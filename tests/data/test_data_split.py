@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from softlabels.data.split import divide, take_stratified
+from softlabels.data.source import divide, take_stratified
 
 PINNED = [4, 5, 7, 10, 12, 17, 18, 35]
 LABELS = st.lists(st.integers(0, 6), min_size=2, max_size=120).map(lambda x: np.array(x, dtype=np.int64))

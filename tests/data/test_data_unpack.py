@@ -5,6 +5,7 @@ import tarfile
 import zipfile
 
 import pytest
+from refusals import refused
 
 from softlabels.data.unpack import unpack
 from softlabels.errors import DataError
@@ -41,7 +42,7 @@ ATTACKS = {
 def test_attacks_are_refused_by_name_and_leave_nothing(attack, tmp_path):
     (tmp_path / "outside.txt").write_text("secret")
     path = archive(tmp_path / "a.tar.gz", GOOD, *ATTACKS[attack])
-    with pytest.raises(DataError, match=rf"a\.tar\.gz.*{ATTACKS[attack][0][0].name}"):
+    with refused(DataError, "a.tar.gz", ATTACKS[attack][0][0].name):
         unpack(path, tmp_path / "in" / "target")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tar.gz", "outside.txt"]
     assert (tmp_path / "outside.txt").read_text() == "secret"
@@ -51,7 +52,7 @@ def test_a_chain_of_links_does_not_lead_out(tmp_path):
     """Each link alone seems to stay inside; together they climb."""
     links = [(member("a", tarfile.SYMTYPE, "."), b""), (member("a/b", tarfile.SYMTYPE, ".."), b"")]
     path = archive(tmp_path / "a.tar.gz", *links, (member("b/evil.txt"), b"x"))
-    with pytest.raises(DataError):
+    with refused(DataError, "a.tar.gz"):
         unpack(path, tmp_path / "target")
     assert not (tmp_path / "evil.txt").exists()
 
@@ -66,7 +67,7 @@ def test_good_archive_and_links_inside(tmp_path):
 def test_damaged_archive_is_named(damage, tmp_path):
     path = archive(tmp_path / "a.tar.gz", GOOD)
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(DataError, match=r"a\.tar\.gz cannot be unpacked"):
+    with refused(DataError, "a.tar.gz"):
         unpack(path, tmp_path / "target")
 
 
@@ -75,7 +76,7 @@ def test_a_zip_archive_that_leaves_the_folder_is_refused(name, tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as opened:
         opened.writestr("data/fine.txt", "fine")
         opened.writestr(name, "x")
-    with pytest.raises(DataError, match="would leave the target folder"):
+    with refused(DataError, "a.zip", name):
         unpack(tmp_path / "a.zip", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -87,5 +88,5 @@ def test_a_truncated_zip_archive_is_refused(tmp_path):
     assert (tmp_path / "out" / "data" / "fine.txt").read_text() == "fine" * 1000
     content = (tmp_path / "a.zip").read_bytes()
     (tmp_path / "a.zip").write_bytes(content[: len(content) // 2])
-    with pytest.raises(DataError, match="cannot be unpacked"):
+    with refused(DataError, "a.zip"):
         unpack(tmp_path / "a.zip", tmp_path / "again")

@@ -6,7 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from workflow_tree import ENVIRONMENT, Tree
 from softlabels.files import read_json, sha256
 from softlabels.grid.expand import load_plan
 from softlabels.grid.identity import needed_cache
+from softlabels.grid.spec import teacher_of
 from softlabels.layout import Layout
 
 CONFIG = """
@@ -37,7 +38,11 @@ grid:
       augment: {shift: 1}
       normalise: dataset
     short: {base: long, steps: 200}
-  families:
+  families: FAMILIES
+  artifacts:
+    chain: {title: A chain, kind: table, plot: compare_table, families: [teachers, students], seeds: [0]}
+"""
+CHAIN = """
     teachers: {run: {dataset: digits, model: net, recipe: long, targets: {kind: smooth, alpha: 0.1}}}
     students:
       run:
@@ -45,12 +50,23 @@ grid:
         model: net
         recipe: short
         targets: {kind: distill, temperature: 2, views: 4, teacher: {family: teachers}}
-  artifacts:
-    chain: {title: A chain, kind: table, draw: compare_table, families: [teachers, students], seeds: [0]}
 """
-SCALE = "{scale: chain, seeds: null, block: 1, pack: 1, pack_minutes: null, flops_per_second: 1.0e+9}"
+WIDE = """
+    teachers:
+      axes: {alpha: [0.1, 0.2]}
+      run: {dataset: digits, model: net, recipe: long, targets: {kind: smooth, alpha: $alpha}}
+    students:
+      axes: {alpha: [0.1, 0.2], T: [2, 3]}
+      run:
+        dataset: digits
+        model: net
+        recipe: short
+        targets: {kind: distill, temperature: $T, views: 4, teacher: {family: teachers, alpha: $alpha}}
+"""
+SHORT = WIDE.replace("recipe: long", "recipe: short")
+SCALE = "{scale: chain, seeds: null, flops_per_second: 1.0e+9}"
 RESULTS = ("weights.safetensors", "logits.safetensors", "history.csv")
-TEACHER, CACHE, STUDENT = "train_generation0_0", "write_caches_generation1_0", "train_generation1_1"  # rules
+TEACHER, CACHE, STUDENT = "train_teacher", "cache_logits", "train_student"  # rules
 
 
 @dataclass
@@ -62,24 +78,27 @@ class Chain:
     controllers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @classmethod
-    def create(cls, root: Path, cluster: Cluster | None = None) -> Chain:
+    def create(cls, root: Path, cluster: Cluster | None = None, families: str = CHAIN) -> Chain:
         """Nothing made; the cluster is asked often instead of politely."""
         root.mkdir(parents=True)
         tree = Tree.create(root)
-        tree.configure(CONFIG)
+        tree.configure(CONFIG.replace("FAMILIES", families))
         (root / "workflow/scales/chain.yaml").write_text(SCALE)
         tree.replace("workflow/profiles/slurm/config.yaml", "status-checks: 20", "status-checks: 2")
         return cls(tree, cluster)
 
     def __post_init__(self) -> None:
-        plan = load_plan(yaml.safe_load(CONFIG), self.tree.root)
-        self.teacher, self.student = plan.runs
+        plan = load_plan(yaml.safe_load((self.tree.root / "config.yaml").read_text()), self.tree.root)
+        self.teachers = [name for name, run in plan.runs.items() if teacher_of(run) is None]
+        self.students = [name for name in plan.runs if name not in self.teachers]
+        self.teacher, self.student = self.teachers[0], self.students[0]
         need = needed_cache(plan.runs[self.student])
         assert need is not None
         self.layout = Layout(self.tree.root / "results" / "chain")
         self.store = self.layout.store(self.teacher, 0)
         self.cache = self.layout.cache(need.id, 0)
-        self.goal = str((self.layout.run(self.student, 0) / "run.json").relative_to(self.tree.root))
+        records = [self.layout.run(student, 0) / "run.json" for student in self.students]
+        self.goals = [str(record.relative_to(self.tree.root)) for record in records]
 
     @property
     def log(self) -> str:
@@ -88,11 +107,11 @@ class Chain:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def start(self, *options: str) -> subprocess.Popen[bytes]:
-        """`snakemake --profile slurm` for the student's result, in the background."""
+        """`snakemake --profile slurm` for the students' results, in the background."""
         assert self.cluster is not None
         with open(self.tree.root / "controller.txt", "ab") as log:
             controller = subprocess.Popen(
-                ["snakemake", "--profile", "slurm", *options, "--", self.goal],
+                ["snakemake", "--profile", "slurm", *options, "--", *self.goals],
                 cwd=self.tree.root, env={**ENVIRONMENT, **self.cluster.env}, stdout=log, stderr=log,
                 preexec_fn=_heed_ctrl_c,
             )  # fmt: skip
@@ -125,25 +144,42 @@ class Chain:
 
     def jobs_of(self, rule: str) -> list[dict[str, str]]:
         """SLURM's jobs for a rule of this chain, in their order."""
+        return [job for job in self.jobs() if re.fullmatch(rf"rule_{rule}_wildcards_\S+_0", job["Comment"])]
+
+    def jobs(self) -> list[dict[str, str]]:
+        """All of SLURM's jobs of this chain, in their order."""
         assert self.cluster is not None
         here = (job for job in self.cluster.jobs() if job["WorkDir"] == str(self.tree.root))
-        return sorted((job for job in here if job["Comment"] == f"rule_{rule}"), key=lambda job: int(job["JobId"]))
+        return sorted(here, key=lambda job: int(job["JobId"]))
+
+    def said(self, run: str) -> str:
+        """The log of a training."""
+        return (self.tree.root / f"logs/chain/train/{run}.seed0.log").read_text()
 
     @property
     def record(self) -> dict[str, Any]:
         """The teacher's `run.json`."""
-        found: dict[str, Any] = read_json(self.store / "run.json")
+        return self.record_of(self.teacher)
+
+    def record_of(self, run: str) -> dict[str, Any]:
+        found: dict[str, Any] = read_json(self.layout.store(run, 0) / "run.json")
         return found
 
     def checksums(self) -> dict[str, str]:
         """Of all results of the chain."""
-        files = [self.layout.run(run, 0) / name for run in (self.teacher, self.student) for name in RESULTS]
-        files += sorted(self.cache.glob("*.npy"))
+        files = [self.layout.run(run, 0) / name for run in (*self.teachers, *self.students) for name in RESULTS]
+        files += sorted(self.layout.root.glob("cache/*/seed0/*.npy"))
         return {str(path.relative_to(self.layout.root)): sha256(path) for path in files}
 
     def with_data_of(self, other: Chain) -> Chain:
         """Not to prepare the data for every fault."""
         shutil.copytree(other.tree.root / "results/data", self.tree.root / "results/data")
+        return self
+
+    def with_results_of(self, other: Chain, but: Iterable[str]) -> Chain:
+        """And all else, but for some names of files and folders."""
+        self.with_data_of(other)
+        shutil.copytree(other.layout.root, self.layout.root, ignore=shutil.ignore_patterns("controller", *but))
         return self
 
 

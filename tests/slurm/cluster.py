@@ -72,7 +72,7 @@ ReturnToService=2
 SlurmdTimeout=30
 JobRequeue=1
 KillWait=5
-MinJobAge=300
+MinJobAge=3600
 DefMemPerCPU=100
 TmpFS={root}/local
 """

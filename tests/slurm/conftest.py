@@ -13,7 +13,7 @@ from cluster import Cluster
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow"))
 
-from chain import Chain, Row, differences, render
+from chain import TEACHER, Chain, Row, differences, render
 
 ROWS: list[Row] = []
 
@@ -42,7 +42,7 @@ def for_snakemake(cluster: Cluster) -> Cluster:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     """The chain made without SLURM and without a fault. Read only."""
     chain = Chain.create(tmp_path_factory.mktemp("undisturbed") / "chain")
-    chain.tree.snakemake(chain.goal)
+    chain.tree.snakemake(*chain.goals)
     return chain
 
 
@@ -59,10 +59,10 @@ def recovered(chain: Chain, undisturbed: Chain) -> Callable[[str], None]:
     """Note a fault in the table, and require what an undisturbed chain has."""
 
     def note(fault: str) -> None:
-        sittings, jobs = chain.record["sittings"], len(chain.jobs_of("train_generation0_0"))
+        attempts, jobs = chain.record["attempts"], len(chain.jobs_of(TEACHER))
         different = differences(chain.checksums(), undisturbed.checksums())
-        again = sum(sitting["recomputed"] for sitting in sittings)
-        ROWS.append(Row(fault, len(sittings), again, chain.record["steps"], jobs, not different))
+        again = sum(attempt["recomputed"] for attempt in attempts)
+        ROWS.append(Row(fault, len(attempts), again, chain.record["steps"], jobs, not different))
         assert not different
 
     return note

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -21,6 +22,13 @@ def measured(tree: Tree) -> dict[str, str]:
     return {str(path.relative_to(tree.results)): sha256(path) for path in files}
 
 
+def comment_of(job: dict[str, str]) -> str:
+    """What the plugin says about a job of the audit: rule, id, seed, and which probe."""
+    path = Path(job["output"])
+    wildcards = [path.parts[-3], path.parts[-2].removeprefix("seed")] + [path.stem] * (job["rule"] == "evaluate")
+    return f"rule_{job['rule']}_wildcards_{'_'.join(wildcards)}"
+
+
 def test_a_figure_through_slurm_is_the_same_byte_for_byte(for_snakemake: Cluster, tmp_path: Path) -> None:
     cluster = for_snakemake
     (tmp_path / "here").mkdir()
@@ -37,17 +45,19 @@ def test_a_figure_through_slurm_is_the_same_byte_for_byte(for_snakemake: Cluster
     assert len(measured(here)) > 50
     assert differences(measured(there), measured(here)) == []
     ours = [job for job in cluster.jobs() if job["WorkDir"] == str(there.root)]
-    jobs = {job["Comment"].removeprefix("rule_"): job for job in ours}
-    assert {name.rsplit("_", 2)[0] for name in jobs} == {"train", "write_caches", "evaluate"}  # the rest: here
+    jobs = {job["Comment"]: job for job in ours}
+    on_cluster = {"train_teacher", "cache_logits", "train_student", "evaluate"}  # the rest: here
+    assert {re.sub("rule_(.*)_wildcards.*", r"\1", comment) for comment in jobs} == on_cluster
     assert all(job["TresPerJob"] == "gres:gpu:1" for job in jobs.values())
     # The audit prints what jobs ask for (all is done there, so it is asked where nothing is).
     (tmp_path / "before").mkdir()
     asked = {
-        job["rule"]: job for job in json.loads(Tree.create(tmp_path / "before").softlabels("audit", "--json"))["jobs"]
+        comment_of(job): job
+        for job in json.loads(Tree.create(tmp_path / "before").softlabels("audit", "--json"))["jobs"]
     }
-    for rule, job in jobs.items():
-        assert job["MinMemoryNode"] == f"{asked[rule]['mem_mb']}M"
-        assert job["TimeLimit"] == f"00:{asked[rule]['minutes']:02d}:00"
+    for comment, job in jobs.items():
+        assert job["MinMemoryNode"] == f"{asked[comment]['mem_mb']}M"
+        assert job["TimeLimit"] == f"00:{asked[comment]['minutes']:02d}:00"
 
 
 def test_small_runs_take_shards_where_the_site_has_them(chain: Chain) -> None:
@@ -70,6 +80,6 @@ def test_data_and_caches_are_staged_on_the_node(chain: Chain, cluster: Cluster, 
         assert chain.finish(chain.start()) == 0, chain.log
     finally:
         del cluster.env["USER_OF_NODE"]
-    said = "".join(path.read_text() for path in (chain.tree.root / "logs/chain/train").iterdir())
+    said = "".join(path.read_text() for path in (chain.tree.root / "logs/chain/train").rglob("*.log"))
     assert f"to {local}/me/softlabels-" in said
     assert differences(chain.checksums(), undisturbed.checksums()) == []

@@ -19,7 +19,7 @@ def test_an_environment_in_a_folder_with_a_space(chain: Chain, undisturbed: Chai
     environment.symlink_to(sys.prefix)
     assert chain.cluster is not None
     done = subprocess.run(
-        [environment / "bin" / "python", "-m", "snakemake", "--profile", "slurm", "--retries", "0", "--", chain.goal],
+        [environment / "bin" / "python", "-m", "snakemake", "--profile", "slurm", "--retries", "0", "--", *chain.goals],
         cwd=chain.tree.root, env={**ENVIRONMENT, **chain.cluster.env}, text=True, check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A few hundred pairs of the embedded corpus as a user's own text, and runs that train on them within seconds."""
+"""A few hundred pairs of the corpus of the demo as a user's own text, and runs that train on them within seconds."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from softlabels.cli import main
 from softlabels.files import read_json, write_json
 from softlabels.grid.files import write_plan
 from softlabels.grid.identity import CacheNeed, dataset_id, needed_cache, run_id
+from softlabels.grid.parts.translation import CorpusSpec, TranslationRecipe
 from softlabels.grid.plan import Plan
 from softlabels.grid.spec import Distill, Hard, ModelSpec, Run, Targets, Teacher, TranslationSpec, to_dict
-from softlabels.grid.translation import CorpusSpec, TranslationRecipe
 from softlabels.layout import Layout
-from softlabels.translation.corpus.files import fingerprint
 from softlabels.translation.corpus.parallel import Pair, write_pairs
 from softlabels.translation.corpus.prepare import prepare
-from softlabels.translation.corpus.sentences import generate
+from softlabels.translation.corpus.readers import fingerprint
+from softlabels.translation.corpus.sentences import load_pairs
 from softlabels.translation.network import Corpus, Translator, load
 
 ROOT = Path(__file__).parents[2]
@@ -57,8 +57,8 @@ RECIPE = TranslationRecipe(
 
 @cache
 def sentences() -> dict[str, list[Pair]]:
-    """The embedded corpus, generated once per process."""
-    return generate()
+    """The corpus of the demo, read once per process."""
+    return load_pairs()
 
 
 def write_text(folder: Path, **changed: Sequence[Pair]) -> None:
@@ -73,7 +73,7 @@ def corpus_of(folder: Path, **fields: Any) -> CorpusSpec:
     given |= {"source": "en", "target": "de", "tokenise": False, "num_subwords": 80}
     given |= {"train_tokens": TOKENS, "vocabulary": TYPES, "train_pairs": SIZES["train"]}
     spec = CorpusSpec("parallel", **given | fields)
-    return dataclasses.replace(spec, sha256=fingerprint(spec))
+    return dataclasses.replace(spec, sha256=fingerprint(spec, Path()))
 
 
 def recipe(**changes: Any) -> TranslationRecipe:
@@ -131,7 +131,7 @@ class Project:
     def specify(self, *runs: Run) -> None:
         """Write the specs, as `snakemake` does when it starts."""
         named = {run_id(run): run for run in runs}
-        plan = Plan("tiny", {}, named, dict.fromkeys(named, (0,)), block=1, pack=1, flops_per_second=1e9)
+        plan = Plan("tiny", {}, named, dict.fromkeys(named, (0,)), flops_per_second=1e9)
         write_plan(plan, self.layout.root / "specs")
 
     def outputs(self, command: str, *runs: Run, seeds: Iterable[int] = (0,)) -> list[str]:
@@ -197,7 +197,7 @@ def own_config(project: Project, **changes: Any) -> dict[str, Any]:
         },
         "artifacts": {
             "one": {
-                "title": "One", "kind": "figure", "draw": "truncation", "families": ["teachers", "students"],
+                "title": "One", "kind": "figure", "plot": "truncation", "families": ["teachers", "students"],
                 "probes": {"teachers": told, "students": told}, "seeds": 1,
             }
         },

@@ -9,14 +9,15 @@ import tarfile
 import threading
 
 import pytest
+from refusals import refused
 
 from softlabels.errors import DataError, SpecError
-from softlabels.grid.corpora import settled
-from softlabels.grid.translation import CorpusSpec
+from softlabels.grid.declared.corpora import settled
+from softlabels.grid.parts.translation import CorpusSpec
 from softlabels.translation.corpus.archive import find_archive
 from softlabels.translation.corpus.prepare import prepare
-from softlabels.translation.corpus.sentences import generate
-from softlabels.translation.corpus.source import fingerprint, read
+from softlabels.translation.corpus.readers import fingerprint, read
+from softlabels.translation.corpus.sentences import load_pairs
 
 SETS = {"TED.dev2010": 0, "TEDX.dev2012": 3, "TED.tst2010": 6, "TED.tst2011": 9, "TED.tst2012": 12}
 IWSLT = CorpusSpec("iwslt14_en_de", num_subwords=120)
@@ -24,13 +25,13 @@ WMT = CorpusSpec("wmt_en_de")
 
 
 def written(sentence):
-    """A generated sentence as people write: a capital, no space before the full stop."""
+    """A sentence of the corpus as people write: a capital, no space before the full stop."""
     return sentence[0].upper() + sentence[1:].replace(" ,", ",").replace(" .", ".").replace(" ?", "?")
 
 
 @pytest.fixture(scope="module")
 def pairs():
-    return {split: [(written(a), written(b)) for a, b in pairs] for split, pairs in generate().items()}
+    return {split: [(written(a), written(b)) for a, b in pairs] for split, pairs in load_pairs().items()}
 
 
 def iwslt_files(pairs, pair="de-en", languages=("en", "de"), sets=SETS):
@@ -128,27 +129,24 @@ def test_iwslt14_of_another_pair_from_a_folder_named_the_other_way(tmp_path, pai
     pinned = settled(CorpusSpec("iwslt14_en_ru", archive=str(place), sha256=fingerprint(spec, tmp_path)))
     read(pinned, tmp_path, tmp_path / "scratch")
     (place / "train.tags.ru-en.ru").write_text(files["train.tags.ru-en.ru"].replace("er", "es"))
-    with pytest.raises(DataError, match=r"ru-en has fingerprint \w+, dataset\.sha256 declares \w+; put"):
+    with refused(DataError, "ru-en", "dataset.sha256"):
         read(pinned, tmp_path, tmp_path / "scratch")
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "named"),
     [
-        (
-            {"train.tags.de-en.de": None},
-            r"has no train\.tags\.en-de\.\* for both en and de \(nor de-en\); put the whole",
-        ),
-        ({"IWSLT14.TED.tst2011.de-en.en.xml": None}, r"has no IWSLT14\.TED\.tst2011\.en-de\.\*\.xml for both"),
-        ({"IWSLT14.TED.tst2012.de-en.en.xml": "<doc/>"}, r"tst2012\.de-en\.en\.xml has 0 sentences and .* has 3; put"),
-        ({"train.tags.de-en.en": "One.\n"}, r"train\.tags\.de-en\.en has 1 sentences and .* has 92"),
+        ({"train.tags.de-en.de": None}, "train.tags.en-de.*"),
+        ({"IWSLT14.TED.tst2011.de-en.en.xml": None}, "IWSLT14.TED.tst2011.en-de.*.xml"),
+        ({"IWSLT14.TED.tst2012.de-en.en.xml": "<doc/>"}, "tst2012.de-en.en.xml"),
+        ({"train.tags.de-en.en": "One.\n"}, "train.tags.de-en.en"),
     ],
 )
-def test_incomplete_archives_of_iwslt14_are_named(tmp_path, pairs, change, message):
+def test_incomplete_archives_of_iwslt14_are_named(tmp_path, pairs, change, named):
     files = {name: text for name, text in (iwslt_files(pairs) | change).items() if text is not None}
     place = folder(tmp_path / "iwslt14_en_de", files)
     assert find_archive(IWSLT, tmp_path, mirror=None, fetch=False) == place
-    with pytest.raises(DataError, match=message):
+    with refused(DataError, named):
         read(settled(IWSLT), tmp_path, tmp_path / "scratch")
 
 
@@ -180,25 +178,19 @@ def test_wmt16_without_raw_files_is_detokenised_and_says_so(tmp_path, pairs):
     )
     (place / "newstest2013.en").write_text("one\n")
     (place / "newstest2013.de").write_text("eins\n")
-    with pytest.raises(DataError, match=r"newstest2013\.en has 1 lines and .*newstest2013\.tok\.bpe\.32000\.en has 10"):
+    with refused(DataError, "newstest2013.en", "newstest2013.tok.bpe.32000.en"):
         read(settled(WMT), tmp_path, tmp_path / "scratch")
     (place / "newstest2014.tok.bpe.32000.de").unlink()
-    with pytest.raises(
-        DataError, match=r"lacks newstest2014\.tok\.bpe\.32000\.en and newstest2014\.tok\.bpe\.32000\.de"
-    ):
+    with refused(DataError, "newstest2014.tok.bpe.32000.en", "newstest2014.tok.bpe.32000.de"):
         read(settled(WMT), tmp_path, tmp_path / "scratch")
 
 
 def test_a_missing_archive_says_what_to_put_where(tmp_path):
-    with pytest.raises(
-        DataError, match=rf"put de-en\.tgz or en-de\.tgz into {tmp_path}/iwslt14_en_de .*data\.download: true"
-    ):
+    with refused(DataError, "de-en.tgz", "en-de.tgz", f"{tmp_path}/iwslt14_en_de", "data.download"):
         find_archive(IWSLT, tmp_path, mirror=None, fetch=False)
-    with pytest.raises(
-        DataError, match=r"iwslt14_en_ru is missing: put en-ru\.tgz or ru-en\.tgz into .*dataset\.archive$"
-    ):
+    with refused(DataError, "iwslt14_en_ru", "en-ru.tgz", "ru-en.tgz", "dataset.archive"):
         find_archive(CorpusSpec("iwslt14_en_ru"), tmp_path, mirror=None, fetch=True)
-    with pytest.raises(DataError, match=r"mine\.tgz does not exist: .* dataset\.archive"):
+    with refused(DataError, "mine.tgz", "dataset.archive"):
         find_archive(CorpusSpec("wmt_en_de", archive=f"{tmp_path}/mine.tgz"), tmp_path, mirror=None, fetch=False)
 
 
@@ -208,26 +200,24 @@ def test_damaged_foreign_and_hostile_archives_are_refused(tmp_path, pairs):
     spec = CorpusSpec("iwslt14_en_de", archive=str(path), sha256=hashlib.sha256(good).hexdigest())
     assert fingerprint(spec, tmp_path) == spec.sha256
     path.write_bytes(good[:-100])
-    with pytest.raises(DataError, match=r"de-en\.tgz has sha256 \w+, dataset\.sha256 declares"):
+    with refused(DataError, "de-en.tgz", "sha256", "dataset.sha256"):
         prepare(spec, tmp_path / "out")
-    with pytest.raises(DataError, match=r"de-en\.tgz cannot be unpacked"):
+    with refused(DataError, "de-en.tgz"):
         prepare(CorpusSpec("iwslt14_en_de", archive=str(path)), tmp_path / "out")
     with tarfile.open(path, "w:gz") as tar:
         member = tarfile.TarInfo("../outside")
         member.size = 1
         tar.addfile(member, io.BytesIO(b"x"))
-    with pytest.raises(DataError, match="would leave the target folder"):
+    with refused(DataError, "de-en.tgz", "../outside"):
         prepare(CorpusSpec("iwslt14_en_de", archive=str(path)), tmp_path / "out")
     assert not (tmp_path / "outside").exists()
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [".lock"]
 
 
 def test_languages_that_the_corpus_lacks_are_refused(tmp_path):
-    with pytest.raises(
-        SpecError, match=r"source and target of wmt_en_de are en and de, in either order, not fr and de"
-    ):
+    with refused(SpecError, "wmt_en_de", "fr and de"):
         read(settled(CorpusSpec("wmt_en_de", source="fr")), tmp_path, tmp_path)
-    with pytest.raises(SpecError, match="generated"):
+    with refused(SpecError, "sentences", "dataset.sha256"):
         fingerprint(CorpusSpec("sentences"), tmp_path)
 
 
@@ -266,10 +256,10 @@ def test_archives_are_downloaded_once_and_checked(server, tmp_path, pairs, capsy
     own = CorpusSpec("iwslt14_en_de", archive=f"{url}/mine.tgz", sha256=digest)
     assert find_archive(own, root, mirror=None, fetch=True).read_bytes() == data
     other = CorpusSpec("iwslt14_en_de", archive=f"{url}/mine.tgz", sha256="0" * 64)
-    with pytest.raises(DataError, match=rf"has sha256 {digest}, declared is 0000"):
+    with refused(DataError, digest):
         find_archive(other, tmp_path / "empty", mirror=None, fetch=True)
     absent = CorpusSpec("iwslt14_en_de", archive=f"{url}/absent.tgz")
-    with pytest.raises(DataError, match=r"cannot download .*/absent\.tgz .*put the archive at .*absent\.tgz yourself"):
+    with refused(DataError, "absent.tgz"):
         find_archive(absent, root, mirror=None, fetch=True)
     assert not (root / "iwslt14_en_de/absent.tgz").exists()
 
@@ -288,7 +278,7 @@ def test_an_archive_cut_off_by_the_network_is_not_kept(tmp_path):
     running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Cut)
     threading.Thread(target=running.serve_forever, daemon=True).start()
     spec = CorpusSpec("wmt_en_de", archive=f"http://127.0.0.1:{running.server_port}/wmt.tar.gz")
-    with pytest.raises(DataError, match="cannot download"):
+    with refused(DataError, "wmt.tar.gz", "data.mirror"):
         find_archive(spec, tmp_path, mirror=None, fetch=True)
     running.shutdown()
     running.server_close()

@@ -3,15 +3,15 @@
 import gzip
 
 import pytest
+from refusals import refused
 
 from softlabels.errors import DataError, SpecError
-from softlabels.grid.corpora import settled
-from softlabels.grid.translation import CorpusSpec
-from softlabels.translation.corpus.files import fingerprint
+from softlabels.grid.declared.corpora import settled
+from softlabels.grid.parts.translation import CorpusSpec
 from softlabels.translation.corpus.parallel import Parallel, untouched
 from softlabels.translation.corpus.prepare import prepare
-from softlabels.translation.corpus.sentences import generate
-from softlabels.translation.corpus.source import languages_of, read
+from softlabels.translation.corpus.readers import fingerprint, languages_of, read
+from softlabels.translation.corpus.sentences import load_pairs
 from softlabels.translation.corpus.splits import divide
 from softlabels.translation.corpus.subwords import learn
 from softlabels.translation.corpus.text import Normaliser
@@ -38,7 +38,7 @@ def spec_of(folder, **fields):
 
 @pytest.fixture(scope="module")
 def pairs():
-    return generate()
+    return load_pairs()
 
 
 @pytest.fixture
@@ -139,11 +139,11 @@ def test_fingerprint_is_of_the_text_compressed_or_not(own, tmp_path, pairs):
     packed.mkdir()
     for split, count in {"train": 200, "val": 20, "test": 20}.items():
         write(packed / split, pairs[split][:count], compress=True)
-    found = fingerprint(spec_of(own))
-    assert found == fingerprint(spec_of(packed))
+    found = fingerprint(spec_of(own), tmp_path)
+    assert found == fingerprint(spec_of(packed), tmp_path)
     read(settled(spec_of(own, sha256=found)), own, own)
     (own / "val.de").write_text((own / "val.de").read_text().replace("er", "es"))
-    with pytest.raises(DataError, match=rf"{own}/val\.de.* declares {found}; put the declared files"):
+    with refused(DataError, own / "val.de", found):
         read(settled(spec_of(own, sha256=found)), own, own)
 
 
@@ -172,53 +172,50 @@ def _truncated(folder):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("spoil", "named"),
     [
-        (_short, r"own/val\.en has 20 lines and .*own/val\.de has 1; line k of one must be"),
-        (_empty, r"own/test\.en is empty; put the test sentences there"),
-        (_latin, r"own/train\.de, line 7, is not UTF-8 \(byte 7 of the line\); convert"),
-        (_missing, r"own/test\.de does not exist, and neither does test\.de\.gz: .* change dataset\.test"),
-        (_truncated, r"own/train\.en\.gz is truncated or damaged"),
+        (_short, "own/val.en"),
+        (_empty, "own/test.en"),
+        (_latin, "own/train.de, line 7"),
+        (_missing, "dataset.test"),
+        (_truncated, "own/train.en.gz"),
     ],
 )
-def test_bad_files_are_named_and_nothing_good_is_overwritten(own, tmp_path, spoil, message):
+def test_bad_files_are_named_and_nothing_good_is_overwritten(own, tmp_path, spoil, named):
     spoil(own)
-    with pytest.raises(DataError, match=message) as error:
+    with refused(DataError, named):
         prepare(spec_of(own), tmp_path / "out")
-    assert "\n" not in str(error.value)
     assert not (tmp_path / "out/manifest.json").exists()
     assert not (tmp_path / "out/.work").exists()
 
 
 def test_nothing_left_is_an_error(tmp_path):
-    with pytest.raises(
-        DataError, match=r"no training pair left \(left out: {'train: ratio': 1}\); see dataset\.max_ratio"
-    ):
+    with refused(DataError, "train: ratio", "dataset.max_ratio"):
         divided(tmp_path, [("a b c d", "e")], val=[("v", "v")])
-    with pytest.raises(DataError, match="no validation pair left"):
+    with refused(DataError, "validation", "dataset.max_ratio"):
         divided(tmp_path, [("a", "b")], val=[("t", "t")])
 
 
 @pytest.mark.parametrize(("subwords", "count"), [("sentencepiece", 9999), ("sentencepiece", 2)])
 def test_impossible_numbers_of_subwords_are_named(own, tmp_path, subwords, count):
     spec = settled(spec_of(own, subwords=subwords, num_subwords=count))
-    with pytest.raises(DataError, match=rf"cannot make {count} subwords .*; change dataset\.num_subwords"):
+    with refused(DataError, f"{count} subwords", "dataset.num_subwords", varies=r"\(.*\)"):
         learn(spec, (own / "train.en", own / "train.de"), tmp_path)
 
 
 def test_symbols_of_fairseq_in_the_text_are_refused(own, tmp_path):
     (own / "test.de").write_text("ein <unk> ist da .\n" * 20)
-    with pytest.raises(DataError, match=r"sentence 1 of the test part \(de\) contains <unk>, .* symbol to fairseq"):
+    with refused(DataError, "sentence 1", "<unk>"):
         prepare(spec_of(own, subwords="given", tokenise=False, num_subwords=None), tmp_path / "out")
 
 
 def test_segmented_text_is_not_tokenised_again(own, tmp_path):
-    with pytest.raises(SpecError, match=r"set dataset\.tokenise: false"):
+    with refused(SpecError, "dataset.tokenise"):
         prepare(spec_of(own, subwords="given"), tmp_path / "out")
 
 
 def test_declared_sizes_that_are_too_small_say_what_to_set(own, tmp_path):
-    with pytest.raises(DataError, match=r"dataset\.train_tokens, declared are 10: set train_tokens: \d{4}$"):
+    with refused(DataError, "dataset.train_tokens"):
         prepare(spec_of(own, train_tokens=10), tmp_path / "out")
     assert not (tmp_path / "out/manifest.json").exists()
 

@@ -1,4 +1,4 @@
-"""The losses on tokens: the reference definitions of `softlabels.targets`, fairseq's own, and closed forms."""
+"""The losses on tokens: the reference definitions of `softlabels.losses`, fairseq's own, and closed forms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from softlabels.grid.spec import Distill, Hard, Smooth, Teacher, UserLogits
-from softlabels.targets import make_loss
+from softlabels.losses import make_loss
 from softlabels.translation.compat import fairseq
 from softlabels.translation.losses import DenseTeacher, SparseTeacher, TokenLoss
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from refusals import refused
 from safetensors.numpy import save_file
 from scipy.special import log_softmax, softmax
 
@@ -93,38 +94,35 @@ def test_ece_is_that_of_the_dense_logits(sample, bins, temperature, count):
 def test_tuned_temperatures_are_those_of_the_dense_logits(sample):
     x, w, y = sample
     z = dense(x, w)
-    for criterion in ("nll", "ece"):
+    for criterion in ("nll", "ece"):  # flat where it is smallest: fp32 decides the fourth digit of T
         expected = calibration.fit_temperature(z, y, criterion)
-        assert fit_temperature(x, w, y, criterion) == pytest.approx(expected, rel=1e-4)
+        assert fit_temperature(x, w, y, criterion) == pytest.approx(expected, rel=1e-3)
         first = calibration.fit_temperature(z[:300], y[:300], criterion)
-        assert fit_temperature(x, w, y, criterion, tokens=300) == pytest.approx(first, rel=1e-4)
+        assert fit_temperature(x, w, y, criterion, tokens=300) == pytest.approx(first, rel=1e-3)
     assert fit_temperature(x, w, y) == pytest.approx(2, abs=0.15)
 
 
 def test_impossible_settings_are_named(sample):
-    with pytest.raises(SpecError, match="temperature"):
+    with refused(SpecError, "temperature"):
         scores(*sample, (0.0,))
-    with pytest.raises(SpecError, match="criterion"):
+    with refused(SpecError, "criterion"):
         fit_temperature(*sample, "brier")
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "named"),
     [
-        (
-            {"features": np.zeros((N, D + 1), np.float16)},
-            r"features must be \[N, d\] .* not \[700, 13\] and \[90, 12\]",
-        ),
+        ({"features": np.zeros((N, D + 1), np.float16)}, "[700, 13]"),
         ({"features": np.zeros((0, D), np.float16), "labels": np.zeros(0, np.int32)}, "N ≥ 1"),
-        ({"features": np.full((N, D), np.inf, np.float16)}, "NaN or infinity"),
+        ({"features": np.full((N, D), np.inf, np.float16)}, "NaN"),
         ({"labels": np.zeros(5, np.int32)}, "700 integers"),
         ({"labels": np.full(N, V, np.int32)}, "90 types"),
         ({"labels": np.full(N, -1, np.int32)}, "-1"),
     ],
 )
-def test_malformed_input_is_named(sample, change, says):
+def test_malformed_input_is_named(sample, change, named):
     arguments = dict(zip(("features", "output", "labels"), sample, strict=True)) | change
-    with pytest.raises(DataError, match=says):
+    with refused(DataError, named):
         scores(**arguments)
 
 
@@ -169,37 +167,34 @@ def test_ece_is_of_the_first_ten_thousand_tokens_and_ece_all_of_all(tmp_path):
 
 
 BAD = [
-    ({"val/labels": np.zeros(3, np.int32)}, r"val/sentences: not one ascending"),
-    ({"val/sentences": np.arange(400, dtype=np.int32)[::-1].copy()}, r"val/sentences: not one ascending"),
-    ({"val/labels": np.full(400, V, np.int32)}, r"val/(best|last): labels run from 90 to 90 but .* 90 types"),
-    ({"test/last": np.full((400, D), np.nan, np.float16)}, "test/last: .*NaN"),
-    ({"output/last": np.zeros((V, D + 1), np.float32)}, r"last: features must be .* not \[400, 12\] and \[90, 13\]"),
-    ({"val/step5": np.zeros((400, D), np.float16)}, "holds val/step5 but not output/step5"),
-    ({"train/last": np.zeros((400, D), np.float16)}, "holds train/last but not train/labels"),
+    ({"val/labels": np.zeros(3, np.int32)}, "val/sentences"),
+    ({"val/sentences": np.arange(400, dtype=np.int32)[::-1].copy()}, "val/sentences"),
+    ({"val/labels": np.full(400, V, np.int32)}, "90 types"),
+    ({"test/last": np.full((400, D), np.nan, np.float16)}, "test/last"),
+    ({"output/last": np.zeros((V, D + 1), np.float32)}, "[90, 13]"),
+    ({"val/step5": np.zeros((400, D), np.float16)}, "output/step5"),
+    ({"train/last": np.zeros((400, D), np.float16)}, "train/labels"),
 ]
 
 
-@pytest.mark.parametrize(("change", "says"), BAD)
-def test_a_file_that_does_not_fit_is_named_with_the_way_out(sample, tmp_path, change, says):
+@pytest.mark.parametrize(("change", "named"), BAD)
+def test_a_file_that_does_not_fit_is_named_with_the_way_out(sample, tmp_path, change, named):
     path = tmp_path / "features.safetensors"
     save_file(tensors(sample) | change, path)
-    with pytest.raises(
-        DataError, match=rf"features\.safetensors.*{says}.*; delete it to have it made again$"
-    ) as caught:
+    with refused(DataError, path, named):
         read_tokens(path)
-    assert "\n" not in str(caught.value)
 
 
 def test_missing_damaged_and_empty_files_are_named(sample, tmp_path: Path):
     path = tmp_path / "features.safetensors"
-    with pytest.raises(DataError, match="does not exist"):
+    with refused(DataError, path):
         read_tokens(path)
     save_file(tensors(sample), path)
     path.write_bytes(path.read_bytes()[:-8])
-    with pytest.raises(DataError, match="is damaged"):
+    with refused(DataError, path, varies=r"\(.*\)"):
         read_tokens(path)
     save_file({"val/labels": np.zeros(3, np.int32)}, path)
-    with pytest.raises(DataError, match="holds no features"):
+    with refused(DataError, path):
         read_tokens(path)
 
 

@@ -17,14 +17,14 @@ from torch import Tensor
 
 from softlabels import tensors
 from softlabels.files import read_json
-from softlabels.grid.probes import Translations
+from softlabels.grid.parts.probes import Translations
 from softlabels.grid.spec import Smooth, TranslationSpec
 from softlabels.translation.criterion import SoftTargets
 from softlabels.translation.decode import translate
 from softlabels.translation.launch import corpus_arguments, network_arguments, parse, recipe_arguments
 from softlabels.translation.losses import TokenLoss
 from softlabels.translation.network import Corpus, Translator, filled, load
-from softlabels.translation.trainer import Trainer
+from softlabels.translation.trainer import TranslationTrainer
 
 SHORT = recipe(updates=30, validate_updates=10)
 
@@ -151,12 +151,12 @@ def test_a_best_teacher_is_not_the_last_one(taught: Project, corpus: Corpus) -> 
 # ------------------------------------------------------------ no sentence is lost
 
 
-def trainer(project: Project, folder: Path, spec: TranslationSpec, **options: Any) -> Trainer:
+def trainer(project: Project, folder: Path, spec: TranslationSpec, **options: Any) -> TranslationTrainer:
     arguments: dict[str, Any] = {
         "identity": "test", "device": torch.device("cpu"), "planned_updates": 99,
         "criterion": ["--loss", TokenLoss.of(spec.targets, 144).argument],
     }  # fmt: skip
-    return Trainer(spec, 0, project.data, folder, **arguments | options)
+    return TranslationTrainer(spec, 0, project.data, folder, **arguments | options)
 
 
 def test_an_epoch_holds_every_sentence_and_token_of_the_corpus(

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from refusals import refused, says
 from small_text import (
     ROOT,
     SIZES,
@@ -30,13 +31,16 @@ from small_text import (
 
 from softlabels.errors import EXIT_ERROR, EXIT_USAGE, SoftlabelsError, SpecError, Stopped
 from softlabels.files import read_json, sha256, write_json
+from softlabels.grid.audit import audit, total, warnings_about
 from softlabels.grid.config import read_yaml
 from softlabels.grid.costs import check_cache_budget
 from softlabels.grid.expand import load_plan
 from softlabels.grid.identity import needed_cache
-from softlabels.grid.probes import Translations
-from softlabels.grid.spec import Distill, Hard, ModelSpec, Teacher, TranslationSpec
-from softlabels.grid.translation import CorpusSpec, TranslationRecipe
+from softlabels.grid.jobs import every_job
+from softlabels.grid.parts.probes import Translations
+from softlabels.grid.parts.translation import CorpusSpec, TranslationRecipe
+from softlabels.grid.spec import Distill, Hard, ModelSpec, Teacher, TranslationSpec, cache_kind
+from softlabels.layout import Layout
 from softlabels.translation import cache as module
 from softlabels.translation.cache import FP16_TOLERANCE, CachedTeacher, checksums, sentence_hashes, write_cache
 from softlabels.translation.losses import DenseTeacher, SparseTeacher
@@ -52,11 +56,6 @@ PARTS = {
     "topk_lse": {"values": (np.float16, K), "indices": (np.uint16, K), "lse": (np.float32, None)},
 }
 KINDS = tuple(PARTS)
-
-
-def refused(message: str) -> Any:
-    """Expects one sentence that says so."""
-    return pytest.raises(SoftlabelsError, match=message)
 
 
 def write(folder: Path, translator: Translator, corpus: Corpus, kind: str, **options: Any) -> Path:
@@ -198,12 +197,12 @@ def test_logits_beyond_fp16_are_never_written(translator: Translator, corpus: Co
     diverged = copy.deepcopy(translator.network)
     diverged.decoder.output_projection.weight = torch.nn.Parameter(1e6 * translator.output)
     for kind in ("dense", "topk_drop"):
-        with refused("teacher logits are not finite in fp16"):
+        with refused(SoftlabelsError, "logits", "fp16"):
             write(tmp_path / kind, dataclasses.replace(translator, network=diverged), corpus, kind)
         assert not list((tmp_path / kind).glob("*"))
     with torch.no_grad():
         diverged.decoder.layers[-1].final_layer_norm.weight.fill_(float("nan"))
-    with refused("activations are not finite in fp16"):
+    with refused(SoftlabelsError, "activations", "fp16"):
         write(tmp_path / "features", dataclasses.replace(translator, network=diverged), corpus, "features")
     assert not list((tmp_path / "features").glob("*"))
 
@@ -224,9 +223,9 @@ def test_an_interrupted_write_goes_on_where_it_was(
     translator: Translator, corpus: Corpus, tmp_path: Path, whole: dict[str, Path], few_rows: None
 ) -> None:
     left = iter([False] * 3)
-    with pytest.raises(Stopped, match=r"stopped with 3 of \d+ cache shards written; run the same command again"):
+    with refused(Stopped, "3"):
         write(tmp_path, translator, corpus, "features", should_stop=lambda: next(left, True))
-    with refused(r"manifest\.json does not exist"):
+    with refused(SoftlabelsError, tmp_path / "manifest.json"):
         CachedTeacher(tmp_path, corpus)
     before = times(tmp_path)
     assert list(before) == [f"features-000{n}.npy" for n in range(3)]
@@ -280,8 +279,7 @@ def test_a_damaged_file_is_named_and_made_again_alone(
         path.write_bytes(whole[:-1])
     else:
         path.unlink()
-    state = "is missing" if damage == "missing" else "has changed since it was written"
-    with refused(rf"cache file {path} {state}; delete {folder}/manifest\.json and run again"):
+    with refused(SoftlabelsError, path, folder / "manifest.json"):
         CachedTeacher(folder, corpus)
     (folder / "manifest.json").unlink()
     write(folder, translator, corpus, "features")
@@ -303,18 +301,18 @@ def rehashed(folder: Path, **changes: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "message"),
+    ("key", "value"),
     [
-        ("vocabulary", 143, "vocabulary is 143, the student needs 144"),
-        ("dictionary_sha256", "0" * 64, "dictionary_sha256 is 0000"),
-        ("data_fingerprint", "0" * 64, "data_fingerprint is 0000"),
-        ("teacher", "b", "teacher is b, the student needs a"),
-        ("checkpoint", "best", "checkpoint is best, the student needs last"),
+        ("vocabulary", 143),
+        ("dictionary_sha256", "0" * 64),
+        ("data_fingerprint", "0" * 64),
+        ("teacher", "b"),
+        ("checkpoint", "best"),
     ],
 )
-def test_a_cache_of_another_origin_is_refused(folder: Path, corpus: Corpus, key: str, value: Any, message: str) -> None:
+def test_a_cache_of_another_origin_is_refused(folder: Path, corpus: Corpus, key: str, value: Any) -> None:
     rehashed(folder, **{key: value})
-    with refused(rf"{folder}/manifest\.json: {message}.* delete {folder} and run again"):
+    with refused(SoftlabelsError, folder / "manifest.json", key):
         CachedTeacher(folder, corpus, ABOUT)
 
 
@@ -331,7 +329,7 @@ def test_a_cache_of_another_corpus_is_refused(folder: Path, corpus: Corpus, tmp_
     write_text(tmp_path / "text", train=train)
     foreign = Project.of(tmp_path, train_tokens=2 * TOKENS, vocabulary=2 * TYPES, **fields).open()
     assert (foreign.vocabulary == TYPES) == (other != "other vocabulary")
-    with refused(rf"{folder}/manifest\.json: .* the cache is of another teacher or text"):
+    with refused(SoftlabelsError, folder / "manifest.json"):
         CachedTeacher(folder, foreign)
     # And where somebody has edited the manifest, each sentence is compared.
     manifest = foreign.manifest
@@ -339,7 +337,7 @@ def test_a_cache_of_another_corpus_is_refused(folder: Path, corpus: Corpus, tmp_
         folder, data_fingerprint=manifest["fingerprint"], dictionary_sha256=manifest["dictionary_sha256"],
         vocabulary=foreign.vocabulary,
     )  # fmt: skip
-    with refused(rf"{folder}/hashes\.npy lists other sentences than the training text, or in another order"):
+    with refused(SoftlabelsError, folder / "hashes.npy"):
         CachedTeacher(folder, foreign)
 
 
@@ -348,7 +346,7 @@ def test_rows_in_a_shuffled_order_are_refused(folder: Path, corpus: Corpus) -> N
     hashes[[10, 20]] = hashes[[20, 10]]
     np.save(folder / "hashes.npy", hashes)
     rehashed(folder)
-    with refused(rf"{folder}/hashes\.npy lists .* or in another order \(the first is line 11\)"):
+    with refused(SoftlabelsError, folder / "hashes.npy", "line 11"):
         CachedTeacher(folder, corpus)
 
 
@@ -358,12 +356,12 @@ def test_sentences_of_other_lengths_are_refused(folder: Path, corpus: Corpus) ->
     np.save(folder / "offsets.npy", offsets)
     rehashed(folder)
     cache, lengths = CachedTeacher(folder, corpus), corpus.sentences("train").tgt_sizes
-    with refused(rf"{folder}: sentences \[5, 7\]… have other lengths than in the batch"):
+    with refused(SoftlabelsError, folder, "[5, 7]"):
         cache.rows([5, 7], T, int(lengths[5] + lengths[7]))
 
 
 def test_the_normaliser_of_another_temperature_is_refused(whole: dict[str, Path], corpus: Corpus) -> None:
-    with refused(rf"{whole['topk_lse']} has log-normalisers at T = 2\.0, the student needs 3"):
+    with refused(SoftlabelsError, whole["topk_lse"], "T = 2.0"):
         CachedTeacher(whole["topk_lse"], corpus).rows([0], 3.0, int(corpus.sentences("train").tgt_sizes[0]))
 
 
@@ -431,7 +429,7 @@ def test_the_check_finds_numbers_that_were_changed_with_their_checksums(
         np.save(path, rows)
     rehashed(folder)
     cache = CachedTeacher(folder, corpus)  # every checksum is right
-    with refused(rf"logits in {folder} differ from the teacher's by .* stale; delete the folder"):
+    with refused(SoftlabelsError, folder, varies=r"by \S+"):
         cache.check(translator, corpus, 20)
 
 
@@ -439,7 +437,7 @@ def test_the_check_finds_another_teacher(
     whole: dict[str, Path], corpus: Corpus, shared: Project, teacher: TranslationSpec
 ) -> None:
     for kind in KINDS:
-        with refused("stale"):
+        with refused(SoftlabelsError, whole[kind], varies=r"by \S+"):
             CachedTeacher(whole[kind], corpus).check(shared.translator(teacher, corpus, 1), corpus, 20)
 
 
@@ -458,7 +456,7 @@ def test_the_command_writes_checks_and_refuses(project: Project, capsys: pytest.
     rehashed(folder)
     assert project.call("cache", student, options=["--check", "25"]) == EXIT_ERROR
     (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("softlabels cache:")]
-    assert f"logits in {folder} differ from the teacher's" in line
+    says(line, folder, varies=r"by \S+")
 
 
 def test_a_student_refuses_the_cache_of_a_teacher_trained_again(
@@ -474,8 +472,7 @@ def test_a_student_refuses_the_cache_of_a_teacher_trained_again(
     assert project.call("train", student) == EXIT_ERROR
     (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("softlabels train:")]
     folder = project.cached(student)
-    assert f"{folder}/manifest.json: teacher_files is" in line
-    assert f"delete {folder} and run again" in line
+    says(line, folder / "manifest.json", "teacher_files")
     assert not (project.store(student) / "run.json").exists()
 
 
@@ -487,7 +484,7 @@ def test_a_changed_teacher_writes_no_cache(project: Project, capsys: pytest.Capt
     for command, run in (("cache", student), ("train", project.student(project.run(), T, cache="online"))):
         assert project.call(command, run) == EXIT_ERROR
         (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith(f"softlabels {command}:")]
-        assert f"{path} has changed since training; delete the folder {path.parent}" in line
+        says(line, path, path.parent)
     assert not (project.cached(student) / "manifest.json").exists()
 
 
@@ -496,16 +493,16 @@ def test_more_logits_than_types_are_refused(project: Project, capsys: pytest.Cap
     student = project.student(project.run(), T, cache="topk_drop", top_k=TYPES + 1)
     assert project.call(command, student) == EXIT_USAGE
     (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith(f"softlabels {command}:")]
-    assert "targets.top_k: 145 of the largest logits, but the vocabulary has 144 types; give less" in line
+    says(line, "targets.top_k", "145")
     assert not (project.cached(student) / "manifest.json").exists()
     assert not (project.store(student) / "run.json").exists()
 
 
 @pytest.mark.parametrize("temperature", [0, -1.0])
 def test_temperatures_are_positive(project: Project, temperature: float) -> None:
-    with pytest.raises(SpecError, match=rf"targets\.temperature must be > 0, not {temperature}"):
+    with refused(SpecError, "targets.temperature", temperature):
         project.student(project.run(), temperature)
-    with pytest.raises(SpecError, match=rf"temperature must be > 0, not {temperature}"):
+    with refused(SpecError, "temperature", temperature):
         Translations("translations", temperature=temperature)
 
 
@@ -560,14 +557,11 @@ def test_a_cache_above_the_budget_is_refused(
     check_cache_budget(load_plan(allowed, ROOT))
     assert audit_of(allowed, tmp_path / "config.yaml", monkeypatch) == 0
     capsys.readouterr()
-    refused = own_config(shared, cache={"max_bytes": 100_000})
-    with pytest.raises(SpecError, match=r"cache\.max_bytes: .* and 0\.0001 GB are allowed"):
-        check_cache_budget(load_plan(refused, ROOT))
-    assert audit_of(refused, tmp_path / "config.yaml", monkeypatch) == EXIT_USAGE
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(
-        "softlabels audit: config.yaml: cache.max_bytes: the logits caches of this plan take 0.000168 GB"
-    )
+    small = own_config(shared, cache={"max_bytes": 100_000})
+    with refused(SpecError, "cache.max_bytes", "0.0001 GB"):
+        check_cache_budget(load_plan(small, ROOT))
+    assert audit_of(small, tmp_path / "config.yaml", monkeypatch) == EXIT_USAGE
+    says(capsys.readouterr().err, "config.yaml: cache.max_bytes", "0.000168 GB")
 
 
 @pytest.mark.parametrize(("temperature", "warned"), [(1, False), (2, False), (3, True), (64, True)])
@@ -577,15 +571,35 @@ def test_an_even_tail_above_temperature_2_is_warned_of(
 ) -> None:  # fmt: skip
     asked = own_config(shared)
     asked["grid"]["families"]["students"]["axes"]["T"] = [temperature]
-    found = load_plan(asked, ROOT).warnings
+    found = warnings_of(asked)
     assert len(found) == warned
     assert audit_of(asked, tmp_path / "config.yaml", monkeypatch) == 0
     told = [line for line in capsys.readouterr().err.splitlines() if "topk_lse caches above T = 2" in line]
-    assert told == list(found)
+    assert told == found
+
+
+def warnings_of(config: dict[str, Any]) -> list[str]:
+    """About all that a configuration asks for."""
+    plan = load_plan(config, ROOT)
+    return warnings_about(plan, every_job(plan, Layout(ROOT / "results" / plan.scale)))
 
 
 def test_the_published_ablation_is_warned_of_and_the_papers_tables_are_not() -> None:
     shipped = read_yaml(ROOT / "config.yaml") | {"scale": "paper"}
-    (warning,) = load_plan(shipped | {"papers": ["ablations"]}, ROOT).warnings
+    (warning,) = warnings_of(shipped | {"papers": ["ablations"]})
     assert warning.startswith("warning: 8 runs distil from topk_lse caches above T = 2")
-    assert load_plan(shipped | {"papers": ["chandrasegaran2022"], "variants": True}, ROOT).warnings == ()
+    assert warnings_of(shipped | {"papers": ["chandrasegaran2022"], "variants": True}) == []
+
+
+def test_the_audit_warns_of_the_artifacts_that_are_asked_for_alone() -> None:
+    plan = load_plan(read_yaml(ROOT / "config.yaml") | {"scale": "paper"}, ROOT)
+    warned = {name for name in plan.artifacts if audit(plan, ROOT / "nowhere", [name])["warnings"]}
+    assert warned == {
+        a.id
+        for a in plan.artifacts.values()
+        if any(cache_kind(m.run) == "topk_lse" and m.run.targets.given_temperature > 2 for m in a.members)  # type: ignore[union-attr]
+    }
+    assert {name.split(".")[0] for name in warned} == {"ablations"}
+    targets = [plan.artifacts[name].target for name in sorted(warned)]
+    assert total(plan, ROOT / "nowhere", targets)["warnings"] == audit(plan, ROOT / "nowhere")["warnings"]
+    assert total(plan, ROOT / "nowhere", ["muller2019_fig5"])["warnings"] == []

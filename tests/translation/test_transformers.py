@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+from refusals import refused
 from small_text import ROOT, TYPES, Project, own_config, recipe
 from torch.utils.flop_counter import FlopCounterMode
 
 from softlabels.errors import SpecError
 from softlabels.grid.expand import load_plan
 from softlabels.grid.spec import ModelSpec
-from softlabels.grid.transformers import TRANSFORMERS, forward_flops, options, parameters
 from softlabels.grid.zoo import check_options
+from softlabels.grid.zoo.transformers import TRANSFORMERS, forward_flops, options, parameters
 from softlabels.translation.network import Corpus, build
 
 NAMES = tuple(TRANSFORMERS)
@@ -78,7 +79,7 @@ def test_operations_are_those_that_torch_counts(shared: Project, corpus: Corpus,
 
 
 @pytest.mark.parametrize(
-    ("name", "given", "words"),
+    ("name", "given", "named"),
     [
         ("transformer_small", {}, "transformer_small"),
         ("transformer_tiny", {"depth": 3}, "depth"),
@@ -89,8 +90,8 @@ def test_operations_are_those_that_torch_counts(shared: Project, corpus: Corpus,
         ("transformer_tiny", {"pre_norm": 1}, "pre_norm"),
     ],
 )
-def test_unknown_networks_and_options_are_refused(name: str, given: dict[str, Any], words: str) -> None:
-    with pytest.raises(SpecError, match=words):
+def test_unknown_networks_and_options_are_refused(name: str, given: dict[str, Any], named: str) -> None:
+    with refused(SpecError, named):
         check_options(name, tuple(given.items()), TRANSFORMERS)
 
 
@@ -101,19 +102,19 @@ def grid_of(shared: Project, spec: ModelSpec) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("given", "named"),
     [
-        ({"heads": 3}, r"model\.options\.heads: 3 heads do not divide a width of 64"),
-        ({"dim": 30, "heads": 4}, r"heads: 4 heads do not divide a width of 30"),
-        ({"widht": 32}, r"models\.small.*widht"),
+        ({"heads": 3}, "model.options.heads"),
+        ({"dim": 30, "heads": 4}, "heads"),
+        ({"widht": 32}, "widht"),
     ],
 )
-def test_a_grid_with_such_a_network_is_refused(shared: Project, given: dict[str, Any], message: str) -> None:
-    with pytest.raises(SpecError, match=message):
+def test_a_grid_with_such_a_network_is_refused(shared: Project, given: dict[str, Any], named: str) -> None:
+    with refused(SpecError, named):
         load_plan(grid_of(shared, model("transformer_tiny", **given)), ROOT)
     load_plan(grid_of(shared, model("transformer_tiny", dim=32, heads=4)), ROOT)
 
 
-def test_networks_of_pictures_translate_nothing(shared: Project) -> None:
-    with pytest.raises(SpecError, match=r"models\.small.*resnet56"):
+def test_networks_of_images_translate_nothing(shared: Project) -> None:
+    with refused(SpecError, "models.small", "resnet56"):
         load_plan(grid_of(shared, ModelSpec("resnet56")), ROOT)

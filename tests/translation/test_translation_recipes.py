@@ -12,13 +12,13 @@ import pytest
 import torch
 from small_text import ROOT, Project, sentences, write_text
 
-from softlabels.grid import transformers
 from softlabels.grid.expand import load_plan
 from softlabels.grid.spec import Distill, Hard, Run, Smooth, TranslationSpec, cache_kind
+from softlabels.grid.zoo import transformers
 from softlabels.translation.cache import write_cache
 from softlabels.translation.losses import TokenLoss
 from softlabels.translation.network import Corpus, Translator, build, own_state
-from softlabels.translation.trainer import Trainer
+from softlabels.translation.trainer import TranslationTrainer
 
 PAPERS = ["muller2019", "chandrasegaran2022", "ablations"]
 PLAN = load_plan({"scale": "paper", "papers": PAPERS, "variants": True}, ROOT)
@@ -81,7 +81,7 @@ def test_a_recipe_takes_three_updates(name: str, tiny: Project, tiny_corpus: Cor
         criterion += ["--kd-cache", str(tmp_path / "cache")]
     if published.precision.autocast == "bf16":
         criterion.append("--autocast-bf16")
-    trainer = Trainer(
+    trainer = TranslationTrainer(
         cut, 0, tiny.data, tmp_path / "run",
         identity=name, device=torch.device("cpu"), criterion=criterion, planned_updates=published.updates or 0,
     )  # fmt: skip

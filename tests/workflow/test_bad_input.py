@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from refusals import says
 from workflow_tree import Tree, example_grid
+
+from softlabels.grid.files import LAYOUT_VERSION
 
 pytestmark = pytest.mark.workflow
 
@@ -66,11 +71,75 @@ def test_a_bad_configuration_is_one_sentence(fresh: Tree, change: Any, words: li
     assert not (fresh.root / "results").exists()
 
 
+def refused(tree: Tree, *arguments: str) -> str:
+    """The one sentence about what nobody can make; nothing has been written, whether it is a dry run or not."""
+    before = stamps(tree)
+    told = set()
+    for dry in ((), ("-n",)):
+        done = tree.run("snakemake", "--cores", "1", *dry, *arguments)
+        assert done.returncode == 1, done.stdout
+        assert "Traceback" not in done.stdout
+        lines = [line for line in done.stdout.splitlines() if line.startswith("softlabels: ")]
+        assert len(lines) == 1, done.stdout
+        assert "trainings" not in done.stdout.replace(lines[0], "")  # no costs of what will not be
+        told |= set(lines)
+    assert stamps(tree) == before
+    (sentence,) = told
+    return sentence
+
+
+def stamps(tree: Tree) -> dict[Path, int]:
+    """Of all files and folders but Snakemake's own, which has a log of every call."""
+    found = (path for path in tree.root.rglob("*") if ".snakemake" not in path.parts)
+    return {path: path.stat().st_mtime_ns for path in found}
+
+
+def test_an_unknown_target_names_the_nearest(fresh: Tree) -> None:
+    says(refused(fresh, "muller2019_fgi5"), "muller2019_fgi5", "muller2019_fig5")
+    says(refused(fresh, "muller2019_fig5", "muller2019_tabel2"), "muller2019_table2")
+
+
+def test_a_file_that_no_grid_has_is_one_sentence(finished: Tree) -> None:
+    run = min(finished.results.glob("runs/digits.mlp.kd-T4-*")).name
+    cache = min(finished.results.glob("cache/digits.*")).name
+    for file, named in {
+        f"runs/{run[:-8]}00000000/seed0/run.json": run,
+        f"runs/{run}/seed7/run.json": "seeds",
+        f"cache/{cache[:-8]}00000000/seed0/manifest.json": "cache",
+        f"cache/{cache}/seed7/manifest.json": "seeds",
+        f"probes/{run}/seed0/train-logits.00000000.safetensors": run,
+        f"runs/{run}/seed0/model.pt": f"results/tiny/runs/{run}/seed0/run.json",
+        "figures/muller2019/fig50.pdf": "muller2019.fig50",
+    }.items():
+        says(refused(finished, f"results/tiny/{file}"), named)
+    says(refused(finished, f"results/paper/runs/{run}/seed0/run.json"), run, "--config scale=paper")
+
+
+@pytest.mark.parametrize(
+    ("version", "named"),
+    [
+        ({"scale": "paper", "version": 1}, "scale paper"),
+        ({"scale": "tiny", "version": LAYOUT_VERSION + 1}, "newer softlabels"),
+        ({"scale": "tiny"}, "newer softlabels"),
+        ([], "scale and version"),
+    ],
+)
+def test_a_folder_of_another_scale_or_version_is_refused(copied: Tree, version: Any, named: str) -> None:
+    (copied.results / "layout.json").write_text(json.dumps(version))
+    for path in copied.results.glob("figures/muller2019/*.png"):  # there is something to do
+        path.unlink()
+    says(refused(copied), "results/tiny/layout.json", named)
+    kept = copied.inodes("**/*")
+    for command in ("specs", "audit", "gc"):
+        done = copied.run("softlabels", command)
+        assert (done.returncode == 0) == (command == "audit"), done.stdout
+        assert command == "audit" or named in done.stdout
+    assert copied.inodes("**/*") == kept
+
+
 def test_missing_data_say_what_to_put_where(fresh: Tree) -> None:
     done = fresh.run("snakemake", "--cores", "1", "muller2019_text_mnist", "--config", "scale=paper")
     assert done.returncode != 0
     assert "Traceback" not in done.stdout
     (line,) = {line for line in done.stdout.splitlines() if line.startswith("softlabels data:")}
-    assert "train-images-idx3-ubyte" in line
-    assert "data" in line
-    assert "download" in line
+    says(line, "train-images-idx3-ubyte.gz", "data.root", "data.download")

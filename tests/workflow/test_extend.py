@@ -55,7 +55,7 @@ def test_the_example_runs_as_it_is_printed(example: Tree) -> None:
 def test_a_changed_figure_is_drawn_again_and_nothing_is_trained(example: Tree) -> None:
     example.snakemake(*PAPER, TARGETS[0])
     example.replace("my_figures.py", "test accuracy (%)", "test accuracy in percent")
-    assert example.plans(*PAPER, TARGETS[0]) == {"measure_artifact", "draw_figure", "example2026_bars"}
+    assert example.plans(*PAPER, TARGETS[0]) == {"measure", "draw_figure", "example2026_bars"}
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,8 @@ def test_a_changed_figure_is_drawn_again_and_nothing_is_trained(example: Tree) -
         ("my_losses.py", "def confidence_penalty", "def other", "module 'my_losses' has no 'confidence_penalty'"),
         ("workflow/grids/example2026.yaml", "my_losses:conf", "no_losses:conf", "cannot import 'no_losses'"),
         ("workflow/grids/example2026.yaml", '"my_losses:confidence_penalty"', "focal", "must be an import path"),
-        ("workflow/grids/example2026.yaml", "own:my_figures", "own:no_figures", "cannot import 'no_figures'"),
-        ("workflow/grids/example2026.yaml", "own:my_figures", "my_figures", "draw"),
+        ("workflow/grids/example2026.yaml", "custom:my_figures", "custom:no_figures", "cannot import 'no_figures'"),
+        ("workflow/grids/example2026.yaml", "custom:my_figures", "my_figures", "plot"),
     ],
 )
 def test_what_is_not_there_is_named(example: Tree, file: str, old: str, new: str, message: str) -> None:

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import shutil
+import sys
 from typing import Any
 
 import pytest
 from workflow_tree import Tree
 
+from softlabels.grid.identity import caches_of, read_spec
 from softlabels.grid.resources import SNAKEMAKE_MB
 
 pytestmark = pytest.mark.workflow
+LIMITS = ("--resources", *(f"{name}={10**9}" for name in ("mem_mb", "disk_mb", "runtime")))
+"""Where nobody hands out memory or time, no job asks for it."""
+MEASURE = (
+    "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
+    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)"
+)
 
 
 def audited(tree: Tree, attempt: int = 1, max_minutes: int = 1440) -> dict[str, dict[str, str]]:
-    """Rule → resources, of every job that is left."""
+    """File → rule and resources, of every job that is left."""
     found: list[dict[str, Any]] = json.loads(tree.softlabels("audit", "--json"))["jobs"]
     growth = 2 ** (attempt - 1)
     return {
-        job["rule"]: {
+        f"results/tiny/{job['output']}": {
+            "rule": job["rule"],
             "mem_mb": str(growth * job["mem_mb"]),
             "disk_mb": str(job["disk_mb"]),
             "runtime": str(min(growth * job["minutes"], max_minutes)),
@@ -34,10 +42,13 @@ def audited(tree: Tree, attempt: int = 1, max_minutes: int = 1440) -> dict[str, 
 
 def planned(tree: Tree, *arguments: str) -> dict[str, dict[str, str]]:
     """The same, of a dry run; rules of the controller's own ask for nothing."""
-    jobs = re.findall(r"^rule (\w+):\n.*?^    resources: (.*?)$", tree.snakemake("-n", *arguments), re.M | re.S)
-    asked = {rule: dict(item.split("=", 1) for item in line.split(", ")) for rule, line in jobs}
     ours = {"mem_mb", "disk_mb", "runtime", "gpu", "gres", "gpu_model"}
-    return {rule: {k: v for k, v in found.items() if k in ours} for rule, found in asked.items() if ours & set(found)}
+    found = {}
+    for job in tree.planned(*LIMITS, *arguments):
+        asked = dict(item.split("=", 1) for item in job["resources"].split(", "))
+        if ours & set(asked):
+            found[job["output"]] = {"rule": job["rule"]} | {k: v for k, v in asked.items() if k in ours}
+    return found
 
 
 @pytest.mark.parametrize("jobs", ["", "device: cpu", "gpu_share: 4", "stage: $TMPDIR", "max_minutes: 10"])
@@ -57,27 +68,51 @@ def test_of_a_finished_workflow_nothing_is_left(finished: Tree) -> None:
 
 
 def test_lost_results_are_the_jobs_that_are_left(copied: Tree) -> None:
-    cache = next(copied.results.glob("cache/*/seed0"))
+    (run,) = copied.results.glob("runs/digits.mlp.kd-T1-mlp-hard.*")
+    spec = read_spec(copied.results / "specs" / f"{run.name}.json")
+    (need,) = caches_of(spec)
+    cache = copied.results / "cache" / need.id / "seed0"
     shutil.rmtree(cache)  # nobody reads it any more
     assert audited(copied) == planned(copied) == {}
-    (run,) = copied.results.glob("runs/digits.mlp.kd-T1-mlp-hard.*")
     for place in ("runs", "store"):
         shutil.rmtree(copied.results / place / run.name / "seed0")
     found = audited(copied)
     assert found == planned(copied)
-    assert any(rule.startswith("train_generation1") for rule in found)
+    (other,) = copied.results.glob("runs/digits.mlp.kd-T4-mlp-hard.*")  # reads the cache too: seen to be finished
+    made = {path.split("/", 2)[2] for path in found}
+    assert made == {
+        f"runs/{run.name}/seed0/run.json",
+        f"runs/{other.name}/seed0/run.json",
+        str(cache.relative_to(copied.results) / "manifest.json"),
+    }
+    # Of a teacher: its caches and probes are asked for again, and what is measured on it.
+    (teacher,) = copied.results.glob("probes/digits.mlp.ls0.45.*")
+    shutil.rmtree(copied.results / "runs" / teacher.name)
+    shutil.rmtree(copied.results / "probes")
+    assert audited(copied) == planned(copied)
+    assert {job["rule"] for job in audited(copied).values()} > {"train_teacher", "cache_logits", "evaluate"}
 
 
-def test_jobs_stay_below_the_memory_they_would_ask_for(finished: Tree, copied: Tree) -> None:
-    shutil.rmtree(copied.results)
+def test_jobs_stay_below_the_memory_they_would_ask_for(copied: Tree) -> None:
+    """One job of each kind, run by hand in a process of its own."""
     copied.replace("config.yaml", "device: auto", "device: cpu")
-    asked = audited(copied)
-    seen = 0
-    kinds = {"train": "train", "caches": "write_caches", "evaluate": "evaluate", "translate": "translate"}
-    for folder, kind in kinds.items():
-        for path in (finished.results / "benchmarks" / folder).glob("*.tsv"):
-            (row,) = csv.DictReader(path.read_text().splitlines(), delimiter="\t")
-            if row["max_rss"] not in ("NA", "-"):
-                assert float(row["max_rss"]) < int(asked[f"{kind}_{path.stem}"]["mem_mb"]) - SNAKEMAKE_MB, path
-                seen += 1
-    assert seen > 0
+    aside = copied.results.rename(copied.root / "aside")
+    asked = audited(copied)  # where nothing has been made, so of all jobs
+    aside.rename(copied.results)
+    outputs = {
+        kind: next(copied.results.glob(pattern))
+        for kind, pattern in {
+            "train": "runs/sentences.*/seed0/run.json",
+            "cache": "cache/*/seed0/manifest.json",
+            "evaluate": "probes/digits.*/seed0/*.safetensors",
+            "translate": "probes/sentences.*/seed0/*translations*.json",
+        }.items()
+    }
+    shutil.rmtree(copied.results / "store" / outputs["train"].relative_to(copied.results / "runs").parent)
+    shutil.rmtree(outputs["cache"].parent)
+    for kind in ("train", "evaluate", "translate"):
+        outputs[kind].unlink()
+    for kind, output in outputs.items():
+        name = str(output.relative_to(copied.root))
+        said = copied.run(sys.executable, "-c", MEASURE, "softlabels", kind, "--device", "cpu", name).stdout
+        assert int(said.splitlines()[-1]) < int(asked[name]["mem_mb"]) - SNAKEMAKE_MB, name

@@ -1,4 +1,4 @@
-"""A user's own pictures, own trained teacher and own logits, from the example of `config.yaml`."""
+"""A user's own images, own trained teacher and own logits, from the example of `config.yaml`."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from softlabels.files import sha256
 pytestmark = pytest.mark.workflow
 
 
-def write_pictures(folder: Path) -> None:
-    """Three classes of 30 pictures for training and 10 for test, 12 × 12, told apart by their colour."""
+def write_images(folder: Path) -> None:
+    """Three classes of 30 images for training and 10 for test, 12 × 12, told apart by their colour."""
     random = np.random.default_rng(0)
     for split, count in (("train", 30), ("test", 10)):
         for k, name in enumerate(("ash", "birch", "cedar")):
             (folder / split / name).mkdir(parents=True)
             for i in range(count):
-                picture = random.integers(0, 120, (12, 12, 3))
-                picture[..., k] += 100
-                Image.fromarray(picture.astype(np.uint8)).save(folder / split / name / f"{i:02}.png")
+                image = random.integers(0, 120, (12, 12, 3))
+                image[..., k] += 100
+                Image.fromarray(image.astype(np.uint8)).save(folder / split / name / f"{i:02}.png")
 
 
 def tiny_grid() -> dict[str, Any]:
     """The example with other numbers, as its reader is told to set them."""
     grid = example_grid()
-    grid["datasets"]["my_pictures"] |= {
+    grid["datasets"]["my_images"] |= {
         "path": "data/trees", "num_classes": 3, "image_size": 12, "holdout": 0.2, "train_size": 72,
     }  # fmt: skip
     grid["models"] = {
@@ -57,16 +57,16 @@ def configure(tree: Tree, grid: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Tree:
-    """The example's question, answered for generated pictures."""
+    """The example's question, answered for generated images."""
     root = tmp_path_factory.mktemp("own")
     tree = Tree.create(root)
-    write_pictures(root / "data" / "trees")
+    write_images(root / "data" / "trees")
     configure(tree, tiny_grid())
     tree.snakemake("own_distillation")
     return tree
 
 
-def test_the_question_is_answered_for_own_pictures(own: Tree) -> None:
+def test_the_question_is_answered_for_own_images(own: Tree) -> None:
     figure = own.results / "figures" / "own" / "distillation.png"
     assert figure.stat().st_size > 0
     assert figure.with_suffix(".pdf").stat().st_size > 0
@@ -156,7 +156,7 @@ def test_wrong_teachers_of_ones_own_are_refused(own: Tree) -> None:
 
 
 def test_what_a_failing_job_has_finished_stays(own: Tree) -> None:
-    """One of two networks of a pack diverges; Snakemake removes nothing of the other's."""
+    """One of two networks diverges; the other one is finished all the same."""
     grid = tiny_grid()
     grid["recipes"]["wild"] = grid["recipes"]["my_recipe"] | {"optimiser": {"lr": 1.0e9, "momentum": 0.9}}
     grid["recipes"]["calm"] = grid["recipes"]["my_recipe"] | {"optimiser": {"lr": 0.03, "momentum": 0.9}}
@@ -168,7 +168,7 @@ def test_what_a_failing_job_has_finished_stays(own: Tree) -> None:
     }
     configure(own, grid)
     before = set(own.results.glob("runs/*/seed0/run.json"))
-    done = own.run("snakemake", "--cores", "1", "own_both")
+    done = own.run("snakemake", "--cores", "1", "--keep-going", "own_both")
     assert done.returncode != 0
     assert "loss" in done.stdout
     (calm,) = set(own.results.glob("runs/*/seed0/run.json")) - before

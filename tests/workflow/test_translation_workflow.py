@@ -17,7 +17,7 @@ from softlabels.cli import main
 from softlabels.errors import EXIT_USAGE
 from softlabels.metrics.rows import COLUMNS
 from softlabels.translation.corpus.parallel import write_pairs
-from softlabels.translation.corpus.sentences import generate
+from softlabels.translation.corpus.sentences import load_pairs
 
 pytestmark = pytest.mark.workflow
 
@@ -56,8 +56,8 @@ def grid() -> dict[str, Any]:
         },
         "families": families,
         "artifacts": {
-            "cut": shown | {"title": "Temperature or truncation?", "kind": "figure", "draw": "truncation"},
-            "bleu": shown | {"title": "BLEU", "kind": "table", "draw": "bleu_table"},
+            "cut": shown | {"title": "Temperature or truncation?", "kind": "figure", "plot": "truncation"},
+            "bleu": shown | {"title": "BLEU", "kind": "table", "plot": "bleu_table"},
         },
     }  # fmt: skip
 
@@ -78,7 +78,7 @@ def translated(tmp_path_factory: pytest.TempPathFactory) -> Tree:
         if not tree.root.exists():
             tree.root.mkdir()
             Tree.create(tree.root)
-            pairs = generate()
+            pairs = load_pairs()
             for split, count in SIZES.items():
                 write_pairs(tree.root / "text" / split, ("en", "de"), pairs[split][:count])
             configure(tree)
@@ -110,10 +110,8 @@ def test_figure_and_table_are_made_of_every_run(translated: Tree) -> None:
 
 
 def test_each_step_has_its_own_jobs_and_logs(translated: Tree) -> None:
-    """One pack each of: teachers, caches, students, translations of teachers and of students."""
-    made = {path.parent.name for path in (translated.results / "benchmarks").glob("*/*.tsv")}
-    assert made >= {"data", "train", "caches", "translate"}
-    for kind, count in (("train", 2), ("caches", 1), ("translate", 2)):
+    """Two teachers, four and two students, and what each of them translates."""
+    for kind, count in (("data", 1), ("train", 8), ("cache", 3), ("translate", 8)):
         logs = [*(translated.root / "logs" / "tiny" / kind).glob("*.log")]
         assert len(logs) == count, kind
         assert not any("Traceback" in path.read_text() for path in logs)
@@ -132,7 +130,8 @@ def test_nothing_is_left_to_do(translated: Tree) -> None:
 
 def test_deleted_outputs_come_back_from_the_store(own: Tree) -> None:
     (student,) = own.results.glob("runs/parallel.transformer_tiny.kd-T64-drop4-*/seed0")
-    lost = [student / "features.safetensors", student / "run.json", own.results / "tables" / "own" / "bleu.md"]
+    table = own.results / "tables" / "own" / "bleu.md"
+    lost = [student / "features.safetensors", student / "weights.safetensors", student / "run.json", table]
     before = [path.read_bytes() for path in lost]
     for path in lost:
         path.unlink()
@@ -164,14 +163,21 @@ def test_another_temperature_trains_its_students_alone(own: Tree) -> None:
     configure(own, grid=changed)
     report = json.loads(own.softlabels("audit", "--json"))
     assert (report["missing"], report["done"]) == (1, 8)
-    assert not any(job["rule"].startswith("write_caches") for job in report["jobs"])
+    assert [job["rule"] for job in report["jobs"]] == ["train_student", "translate"]
 
 
 def test_a_dry_run_warns_of_what_should_not_be_run(fresh: Tree) -> None:
     changed = grid()
     changed["families"]["of_four"]["run"]["targets"]["cache"] = "topk_lse"
     configure(fresh, grid=changed)
-    assert "warning: 1 runs distil from topk_lse caches above T = 2" in fresh.snakemake("-n", "own_cut")
+    warning = "warning: 1 runs distil from topk_lse caches above T = 2"
+    assert warning in fresh.snakemake("-n", "own_cut")
+    # The audit and the dry run say it of nothing else.
+    (teacher,) = (
+        job for job in fresh.planned("own_cut") if job["rule"] == "train_teacher" and ".hard." in job["output"]
+    )
+    assert "warning:" not in fresh.snakemake("-n", teacher["output"])
+    assert warning in fresh.softlabels("audit", "own_bleu")
 
 
 BAD: dict[str, tuple[Any, list[str]]] = {
@@ -183,7 +189,7 @@ BAD: dict[str, tuple[Any, list[str]]] = {
     "option": (lambda g: g["models"]["small"]["options"].update(heads=3), ["heads", "16"]),
     "recipe": (lambda g: g["recipes"]["short"].update(epochs=3), ["updates", "epochs"]),
     "tokens": (lambda g: g["datasets"]["text"].pop("train_tokens"), ["train_tokens"]),
-    "picture": (lambda g: g["models"].update(small={"name": "resnet56"}), ["resnet56"]),
+    "image": (lambda g: g["models"].update(small={"name": "resnet56"}), ["resnet56"]),
     "views": (lambda g: g["families"]["of_all"]["run"]["targets"].update(views=2), ["views"]),
 }
 

@@ -16,6 +16,7 @@ import pytest
 from workflow_tree import ARTIFACTS, ENVIRONMENT, Tree
 
 import softlabels
+from softlabels.grid.files import LAYOUT_VERSION
 from softlabels.metrics.rows import COLUMNS
 
 pytestmark = pytest.mark.workflow
@@ -48,6 +49,16 @@ def audit(tree: Tree, *arguments: str) -> dict[str, object]:
 
 
 # ---------------------------------------------------------------- the whole
+
+
+def test_a_printed_command_can_be_pasted_before_its_job_has_run(fresh: Tree) -> None:
+    """Nothing but data has been made; the log's folder and the spec are there nevertheless."""
+    fresh.snakemake("--until", "prepare_data", "--", "muller2019_fig5")
+    teacher = next(job for job in fresh.planned("muller2019_fig5") if job["rule"] == "train_teacher")
+    done = fresh.run("bash", "-c", teacher["command"])
+    assert done.returncode == 0, done.stdout
+    assert (fresh.root / teacher["output"]).exists()
+    assert (fresh.root / teacher["log"].removesuffix(" (check log file(s) for error details)")).stat().st_size > 0
 
 
 @pytest.mark.parametrize("name", ARTIFACTS)
@@ -143,7 +154,7 @@ def test_another_alpha_trains_only_what_is_new(copied: Tree) -> None:
 
 
 def test_a_title_is_redrawn_even_beside_other_edits(copied: Tree) -> None:
-    """Two edits at once: a new run in the pack of fig2's runs must not hide that fig2 itself has changed."""
+    """Two edits at once: a new run of fig2's family must not hide that fig2 itself has changed."""
     grid = "workflow/grids/muller2019.yaml"
     copied.replace(grid, "title: Reliability before and after", "title: Reliability diagrams before and after")
     pair = "resnet56_pair:\n    axes: {alpha: [0, 0.1"
@@ -157,10 +168,13 @@ def test_a_title_is_redrawn_even_beside_other_edits(copied: Tree) -> None:
 
 
 def test_lost_files_come_back_without_training(copied: Tree) -> None:
+    """With its record all that a training publishes comes back, and what lies beside it when it is measured."""
     lost = [
         one(copied, "glyphs.small_cnn.ls0.05.*", 1) / "run.json",
+        one(copied, "digits.mlp.match-b0.6-mlp-hard.*", 0) / "run.json",
         one(copied, "digits.mlp.match-b0.6-mlp-hard.*", 0) / "weights.safetensors",
         one(copied, STUDENT, 1) / "logits.safetensors",
+        copied.results / "metrics" / "muller2019" / "fig5.csv",
     ]
     for path in lost:
         path.unlink()
@@ -187,11 +201,9 @@ def test_a_lost_seed_is_trained_again_alone(copied: Tree, finished: Tree) -> Non
 def test_after_a_kill_the_results_are_the_same(copied: Tree, finished: Tree) -> None:
     shutil.rmtree(copied.results / "store")
     shutil.rmtree(copied.results / "runs")
-    (teacher,) = (finished.results / "probes").glob("digits.mlp.ls0.45.*")  # in a pack of many runs
-    wanted = f"results/tiny/runs/{teacher.name}/seed0/run.json"
     with open(copied.root / "killed.txt", "w") as log:
         process = subprocess.Popen(
-            ["snakemake", "--cores", "2", wanted],
+            ["snakemake", "--cores", "2", "muller2019_fig5"],
             cwd=copied.root, env=ENVIRONMENT, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
         while process.poll() is None and len(list(copied.results.glob("store/*/*/run.json"))) < 3:
@@ -200,12 +212,12 @@ def test_after_a_kill_the_results_are_the_same(copied: Tree, finished: Tree) -> 
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     done = copied.inodes("store/*/*/run.json")
-    assert 3 <= len(done) < 38
+    assert 3 <= len(done) < 14
 
-    copied.snakemake()  # neither --unlock nor --rerun-incomplete
+    copied.snakemake("muller2019_fig5")  # neither --unlock nor --rerun-incomplete
     after = copied.inodes("store/*/*/run.json")
     assert {path: after[path] for path in done} == done
-    assert len(after) == 38
+    assert len(after) == 14
     for path in after:
         folder = Path(path).parent
         assert same_results(copied.results / folder, finished.results / folder), folder
@@ -258,30 +270,81 @@ def test_the_audit_counts_trainings_not_figures(copied: Tree, fresh: Tree) -> No
 
 
 def test_the_paper_can_be_planned_without_data(fresh: Tree) -> None:
-    report = audit(fresh, "--scale", "paper")
-    artifacts = report["artifacts"]
-    assert isinstance(artifacts, dict)
-    assert (artifacts["muller2019.fig5"]["runs"], artifacts["muller2019.fig5"]["trainings"]) == (24, 120)
-    planned = fresh.snakemake("-n", "muller2019_fig5", "--config", "scale=paper")
-    (cost,) = re.findall(
-        r"^scale paper: (\d+) trainings, 0 of them done; .* ([\d.]+) GB of logits caches", planned, re.M
-    )
-    assert cost == (str(report["trainings"]), f"{report['cache_bytes'] / 1e9:.1f}")  # type: ignore[operator]
-    outputs = [line for line in planned.splitlines() if line.startswith("    output: results/paper/runs/")]
-    assert len(outputs) == len(re.findall(r"^rule train_", planned, re.MULTILINE))
-    assert len(set(re.findall(r"results/paper/runs/[^/]+/seed\d+/run\.json", " ".join(outputs)))) == 120
+    report = audit(fresh, "--scale", "paper", "muller2019_fig5")
+    assert (report["runs"], report["trainings"]) == (24, 120)
+    planned = fresh.planned("muller2019_fig5", "--config", "scale=paper")
+    trained = {job["output"] for job in planned if job["rule"] in ("train_teacher", "train_student")}
+    assert len(trained) == 120
+    assert all(re.fullmatch(r"results/paper/runs/[^/]+/seed\d+/run\.json", path) for path in trained)
     assert not (fresh.root / "results").exists()
 
 
-def test_a_printed_command_can_be_run_by_hand(copied: Tree) -> None:
-    picture = copied.outputs("fig2")[0]
-    for target in (picture, one(copied, STUDENT, 0) / "run.json"):
+def test_a_printed_command_can_be_run_by_hand(copied: Tree, finished: Tree) -> None:
+    """One of each rule, as a dry run prints it, where what it reads is there and what it makes is nowhere."""
+    runs, results = copied.results / "runs", copied.results
+    targets = {
+        "prepare_data": next((copied.root / "results" / "data").glob("digits.*/manifest.json")),
+        "train_teacher": next(runs.glob("glyphs.small_cnn.hard.*/seed1/run.json")),
+        "train_student": next(runs.glob("digits.mlp.kd-T4-*/seed0/run.json")),
+        "cache_logits": next(results.glob("cache/digits.*/seed1/manifest.json")),
+        "evaluate": next(results.glob("probes/*/seed0/*.safetensors")),
+        "translate": next(results.glob("probes/*/seed0/*.json")),
+        "measure": results / "metrics" / "muller2019" / "fig5.plotted.csv",
+        "draw_figure": copied.outputs("fig2")[0],
+        "write_table": copied.outputs("table2")[0],
+        "join_metrics": results / "metrics.csv",
+        "judge_claims": results / "claims.csv",
+        "write_report": results / "reproduction.html",
+    }
+    rules = {name for name in copied.rules() if not name.startswith("muller2019_")}
+    assert set(targets) == rules - {"all", "fetch_weights"}
+    for rule, target in targets.items():
+        if rule.startswith("train_"):
+            shutil.rmtree(results / "store" / target.parent.relative_to(runs))
+        if rule in ("evaluate", "translate"):
+            (results / "store" / target.parent.relative_to(results / "probes") / "probes" / target.name).unlink()
+        before = target.read_bytes()
         target.unlink()
-        shown = copied.snakemake("-n", "-p", str(target.relative_to(copied.root)))
-        (command,) = re.findall(r"^(?:Shell command: |    shell:\n\s+)(softlabels .+)$", shown, re.MULTILINE)
-        done = copied.run("bash", "-c", command)
-        assert done.returncode == 0, done.stdout
-        assert target.exists()
+        wanted = str(target.relative_to(copied.root))
+        (job,) = (job for job in copied.planned(wanted) if wanted in job["output"].split(", "))
+        assert job["rule"] == rule
+        done = copied.run("bash", "-c", job["command"])
+        assert done.returncode == 0, (rule, (copied.root / job["log"]).read_text())
+        if rule.startswith("train_"):  # the record says how long it took
+            assert same_results(target.parent, finished.results / target.parent.relative_to(results))
+        elif rule in ("draw_figure", "write_report"):
+            assert target.stat().st_size > 0
+        else:
+            assert target.read_bytes() == before, rule
+
+
+def test_results_of_an_older_project_are_found_again(copied: Tree) -> None:
+    """Of one whose rules and folders were others, so that Snakemake knows of nothing: the store is what counts."""
+    for place in ("runs", "probes", "figures", "tables"):
+        shutil.rmtree(copied.results / place)
+    for folder in (copied.root / "logs", copied.root / ".snakemake"):
+        shutil.rmtree(folder)
+    (copied.results / "layout.json").unlink()
+    store, cache = copied.inodes("store/**/*"), copied.inodes("cache/**/*")
+    targets = [f"muller2019_{name}" for name in ("fig3", "fig5", "text_mnist")]  # text, images; a table
+    assert [audit(copied, *targets)[key] for key in ("missing", "done")] == [0, audit(copied, *targets)["trainings"]]
+    copied.snakemake(*targets)
+    assert copied.inodes("store/**/*") == store
+    # A cache behind lost records is looked at again, and its manifest written again; no logits are computed again.
+    now = copied.inodes("cache/**/*")
+    assert {name: digest for name, (_, digest) in now.items()} == {name: digest for name, (_, digest) in cache.items()}
+    shards = [name for name in cache if name.endswith(("shards.json", ".npy")) and "/shard" in name]
+    assert shards
+    assert [now[name] for name in shards] == [cache[name] for name in shards]
+    for record in copied.results.glob("runs/*/*/run.json"):
+        kept = copied.results / "store" / record.parent.relative_to(copied.results / "runs")
+        names = {path.name for path in record.parent.iterdir() if path.name != "standard.json"}  # which measuring keeps
+        assert names >= {"run.json", "history.csv", "weights.safetensors"}
+        assert all((record.parent / name).samefile(kept / name) for name in names)
+    assert len([*copied.results.glob("runs/*/*/run.json")]) == audit(copied, *targets)["trainings"]
+    assert all(path.exists() for name in ("fig3", "fig5", "text_mnist") for path in copied.outputs(name))
+    assert json.loads((copied.results / "layout.json").read_text()) == {"scale": "tiny", "version": LAYOUT_VERSION}
+    assert "Nothing to be done" in copied.snakemake("-n", *targets)
 
 
 def test_cached_logits_can_be_checked(copied: Tree) -> None:

@@ -84,6 +84,20 @@ class Tree:
         assert done.returncode == 0, done.stdout
         return done.stdout
 
+    def planned(self, *arguments: str) -> list[dict[str, str]]:
+        """Every job of a dry run: `rule`, and what is printed of it, as `output`, `resources`, `command`."""
+        blocks = re.split(r"^(?:local)?rule (\w+):$", self.snakemake("-n", "-p", *arguments), flags=re.MULTILINE)
+        found = []
+        for name, block in zip(blocks[1::2], blocks[2::2], strict=True):
+            command = re.findall(r"^Shell command: (.*)$", block, re.MULTILINE)
+            fields = dict(re.findall(r"^    (\w+): (.*)$", block, re.MULTILINE))
+            found.append(fields | {"rule": name} | ({"command": command[0]} if command else {}))
+        return found
+
+    def rules(self, *arguments: str) -> set[str]:
+        """Names of all rules."""
+        return set(re.findall(r"^\w+$", self.snakemake("--list-rules", *arguments), re.MULTILINE))
+
     def plans(self, *arguments: str) -> set[str]:
         """Names of the rules that a dry run would run."""
         return set(re.findall(r"^(?:local)?rule (\w+):", self.snakemake("-n", *arguments), re.MULTILINE))

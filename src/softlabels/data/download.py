@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from softlabels.errors import DataError
 from softlabels.files import sha256
-from softlabels.grid.datasets import RemoteFile
+from softlabels.grid.declared.datasets import RemoteFile
 
 ATTEMPTS = 5
 TIMEOUT = 30.0  # seconds without an answer

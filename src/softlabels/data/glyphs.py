@@ -1,7 +1,7 @@
 """`glyphs`: generated line drawings whose classes have a known likeness.
 
-Twenty classes in five families of four (`grid.datasets.FAMILIES`): siblings share a shape (octagonal ring, cross,
-arrow, box, comb) and differ only in where a stroke of a few pixels sits. Each sample is turned, sheared,
+Twenty classes in five families of four (`FAMILIES` of `grid.declared.datasets`): siblings share a shape (octagonal
+ring, cross, arrow, box, comb) and differ only in where a stroke of a few pixels sits. Each sample is turned, sheared,
 scaled, shifted, drawn with its own stroke width and ink, and gets additive noise, so that siblings are
 truly ambiguous now and then while families hardly ever are.
 
@@ -21,7 +21,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from softlabels.grid.datasets import FAMILIES
+from softlabels.grid.declared.datasets import FAMILIES
 
 SIDE = 16
 TRAIN, TEST = 4000, 2000

@@ -122,7 +122,7 @@ def open_data(folder: Path, stage: Path | None = None) -> Data:
 
 
 def _fits(data: Data, split: str, count: int) -> bool:
-    """Whether the pictures of a split are `count` and what the manifest says."""
+    """Whether the images of a split are `count` and what the manifest says."""
     if not data.keeps_files:
         return data.images(split).shape == (count, *data.shape)
     files = data.files(split)

@@ -1,17 +1,28 @@
-"""The official files of a data set: found below `data.root` or downloaded, checked, and read without unpickling."""
+"""The official files of a data set: found below `data.root` or downloaded, checked, and read without unpickling.
+
+CIFAR-10 and CIFAR-100 in their binary form: records of label bytes and 3072 pixel bytes (R, G, B planes). MNIST in its
+idx format: big-endian magic number, sizes, bytes.
+"""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+import math
+import struct
 import tarfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from softlabels.data.download import download
+from softlabels.data.source import Split, in_memory
 from softlabels.errors import DataError
 from softlabels.files import sha256
-from softlabels.grid.datasets import DatasetInfo, RemoteFile
+from softlabels.grid.declared.datasets import DatasetInfo, RemoteFile
 
 
 def read_official(name: str, declared: DatasetInfo, root: Path, *, mirror: str | None, fetch: bool) -> dict[str, bytes]:
@@ -94,3 +105,64 @@ def _members(archive: Path, names: set[str]) -> dict[str, bytes]:
                 assert stream is not None  # a regular file
                 data[base] = stream.read()
     return data
+
+
+_PIXELS = 3 * 32 * 32
+
+
+def parse_records(data: bytes, label_bytes: int, name: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Images `[N, 3, 32, 32]` and labels `[N]`; of several label bytes the last counts (CIFAR-100: the fine one).
+
+    Raises:
+        DataError: the size is no whole number of records.
+    """
+    size = label_bytes + _PIXELS
+    if not data or len(data) % size:
+        raise DataError(f"{name} is truncated: {len(data)} bytes are no whole number of records of {size}")
+    records = np.frombuffer(data, dtype=np.uint8).reshape(-1, size)
+    return records[:, label_bytes:].reshape(-1, 3, 32, 32), records[:, label_bytes - 1].astype(np.int64)
+
+
+def read_cifar(contents: Mapping[str, bytes], num_classes: int) -> tuple[Split, Split]:
+    """Train and test; CIFAR-10 keeps its training set in five files, CIFAR-100 in one."""
+    if num_classes == 100:
+        return _join(contents, ["train.bin"], 2), _join(contents, ["test.bin"], 2)
+    return _join(contents, [f"data_batch_{i}.bin" for i in range(1, 6)], 1), _join(contents, ["test_batch.bin"], 1)
+
+
+def _join(contents: Mapping[str, bytes], names: list[str], label_bytes: int) -> Split:
+    parts = [parse_records(contents[name], label_bytes, name) for name in names]
+    images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return in_memory(images, labels)
+
+
+def parse_idx(data: bytes, dimensions: int, name: str) -> NDArray[np.uint8]:
+    """An idx file of unsigned bytes as an array of so many dimensions.
+
+    Raises:
+        DataError: another magic number, or fewer or more bytes than its header announces.
+    """
+    header = 4 + 4 * dimensions
+    magic = bytes((0, 0, 8, dimensions))  # 8: unsigned bytes
+    if data[:4] != magic:
+        raise DataError(
+            f"{name} is no idx file of {dimensions} dimensions: it begins with {data[:4].hex()}, not {magic.hex()}"
+        )
+    shape = struct.unpack_from(f">{dimensions}I", data, 4) if len(data) >= header else ()
+    if not shape or len(data) != header + math.prod(shape):
+        raise DataError(f"{name} is truncated: {len(data)} bytes, the header announces sizes {shape}")
+    return np.frombuffer(data, dtype=np.uint8, offset=header).reshape(shape)
+
+
+def read_mnist(contents: Mapping[str, bytes]) -> tuple[Split, Split]:
+    """Train and test from the contents of the four official files."""
+    splits = []
+    for prefix in ("train", "t10k"):
+        images_name, labels_name = f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"
+        images = parse_idx(contents[images_name], 3, images_name)
+        labels = parse_idx(contents[labels_name], 1, labels_name)
+        if len(images) != len(labels):
+            raise DataError(f"{images_name} has {len(images)} images, {labels_name} {len(labels)} labels")
+        splits.append(in_memory(images[:, None], labels.astype(np.int64)))
+    train, test = splits
+    return train, test

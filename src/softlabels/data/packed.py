@@ -1,7 +1,7 @@
-"""Pictures kept as their original files: the bytes of a split end to end, and where each file begins.
+"""Images kept as their original files: the bytes of a split end to end, and where each file begins.
 
 Written are `{split}_files.bin`, `{split}_offsets.npy` (int64 `[N + 1]`) and `{split}_sizes.npy` (int32 `[N, 2]`: height
-and width, so that a crop can be drawn before anything is decoded). Pixels are never stored; a picture is decoded to RGB
+and width, so that a crop can be drawn before anything is decoded). Pixels are never stored; an image is decoded to RGB
 whenever it is looked at, whatever its file is (JPEG in CMYK or grey, PNG under another name). The orientation that a
 camera notes is not applied, as in torchvision's ImageFolder.
 """
@@ -21,16 +21,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from softlabels.data.split import Ids
+from softlabels.data.source import Ids
 from softlabels.errors import DataError
 from softlabels.files import atomic
 
 UNDECODABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises
-SAMPLE = 1000  # pictures of training whose mean and deviation are measured, evenly spaced
+SAMPLE = 1000  # images of training whose mean and deviation are measured, evenly spaced
 
 
 def decode(file: Path | bytes) -> Image.Image:
-    """A picture in RGB, whole.
+    """An image in RGB, whole.
 
     Raises:
         UNDECODABLE: one of these.
@@ -47,8 +47,8 @@ class Packed:
     offsets: Ids
     sizes: NDArray[np.int32]
 
-    def picture(self, position: int) -> Image.Image:
-        """A picture in RGB (raises as `decode`)."""
+    def image(self, position: int) -> Image.Image:
+        """An image in RGB (raises as `decode`)."""
         return decode(self.content[self.offsets[position] : self.offsets[position + 1]].tobytes())
 
 
@@ -91,14 +91,14 @@ def measure(files: Sequence[Path], what: str) -> tuple[NDArray[np.int32], dict[i
 
 
 def refuse(broken: Sequence[str], total: int) -> None:
-    """Name and count pictures that do not decode.
+    """Name and count images that do not decode.
 
     Raises:
         DataError: there is one.
     """
     if broken:
         raise DataError(
-            f"{min(broken)} and {len(broken) - 1} more of {total} pictures do not decode; replace or remove "
+            f"{min(broken)} and {len(broken) - 1} more of {total} images do not decode; replace or remove "
             "them and run again (those of an image folder: or set dataset.undecodable: skip)"
         )
 
@@ -134,7 +134,7 @@ def pack(files: Sequence[Path], sizes: NDArray[np.int32], out: Path, split: str,
 
 
 def moments(files: Sequence[Path]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel on the [0, 1] scale, of at most `SAMPLE` pictures, evenly spaced; each
+    """Mean and standard deviation per channel on the [0, 1] scale, of at most `SAMPLE` images, evenly spaced; each
     counts the same, however large it is."""
 
     def of_one(file: Path) -> NDArray[np.float64]:

@@ -24,20 +24,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from softlabels.data import glyphs, packed
-from softlabels.data.cifar import read_cifar
-from softlabels.data.cub import read_cub
 from softlabels.data.download import locked
-from softlabels.data.folder import fingerprint_folder, read_folder
+from softlabels.data.folders import fingerprint_folder, read_cub, read_folder, read_tiny_imagenet
 from softlabels.data.load import SPLITS, damaged
-from softlabels.data.mnist import read_mnist
-from softlabels.data.official import find_official, read_official
-from softlabels.data.source import BLOCK, Source, Split, in_memory, read_digits
-from softlabels.data.split import Ids, divide, take_stratified
-from softlabels.data.tiny_imagenet import read_tiny_imagenet
+from softlabels.data.official import find_official, read_cifar, read_mnist, read_official
+from softlabels.data.source import BLOCK, Ids, OriginalSplits, Split, divide, in_memory, read_digits, take_stratified
 from softlabels.data.unpack import unpack, unpacked
 from softlabels.errors import DataError
 from softlabels.files import atomic, canonical_json, read_json, sha256, write_json
-from softlabels.grid.datasets import holdout_count, identity_of, info, sizes
+from softlabels.grid.declared.datasets import holdout_count, identity_of, info, sizes
 from softlabels.grid.spec import DatasetSpec, to_dict
 
 TEST_SHARE = 0.15  # of an image folder that has neither val/ nor test/
@@ -135,24 +130,24 @@ def prepare(
         return manifest
 
 
-FOLDERS: dict[str, tuple[Callable[[Path], Source], str, str]] = {
+FOLDERS: dict[str, tuple[Callable[[Path], OriginalSplits], str, str]] = {
     "cub200_2011": (read_cub, "CUB_200_2011", "images.txt"),
     "tiny_imagenet": (read_tiny_imagenet, "tiny-imagenet-200", "wnids.txt"),
 }
 """Archives of folders: their reader, the folder inside, and a file that tells it."""
 
 
-def _source(spec: DatasetSpec, root: Path, mirror: str | None, download: bool, scratch: Path) -> Source:
+def _source(spec: DatasetSpec, root: Path, mirror: str | None, download: bool, scratch: Path) -> OriginalSplits:
     """The reader of a spec's data set; an archive of an image folder is unpacked into `scratch`."""
     declared = info(spec)
     names = declared.class_names or ()
     if spec.name == "digits":
         train, test = read_digits()
-        return Source(train, None, test, names)
+        return OriginalSplits(train, None, test, names)
     if spec.name == "glyphs":
         train = in_memory(*glyphs.generate(0, glyphs.TRAIN))
         test = in_memory(*glyphs.generate(glyphs.TRAIN, glyphs.TEST))
-        return Source(train, None, test, names)
+        return OriginalSplits(train, None, test, names)
     if spec.name in FOLDERS:
         read, folder, listing = FOLDERS[spec.name]
         for place in (root / spec.name, root / spec.name / folder, root / folder):
@@ -163,13 +158,11 @@ def _source(spec: DatasetSpec, root: Path, mirror: str | None, download: bool, s
     if declared.files:
         contents = read_official(spec.name, declared, root, mirror=mirror, fetch=download)
         train, test = read_mnist(contents) if spec.name == "mnist" else read_cifar(contents, declared.num_classes)
-        return Source(train, None, test, names)
+        return OriginalSplits(train, None, test, names)
     path = root / spec.name if spec.path is None else Path(spec.path).expanduser()
     if not path.exists():
         key = "data.root in config.yaml" if spec.path is None else "dataset.path"
-        raise DataError(
-            f"{path} does not exist: put the pictures at {path}/train/<class>/, {path}/val/<class>/ ({key})"
-        )
+        raise DataError(f"{path} does not exist: put the images at {path}/train/<class>/, {path}/val/<class>/ ({key})")
     if path.is_file():
         unpack(path, scratch)
         path = scratch
@@ -178,8 +171,8 @@ def _source(spec: DatasetSpec, root: Path, mirror: str | None, download: bool, s
     return read_folder(path, None if spec.keeps_files else declared.shape[1])
 
 
-def _without_broken(source: Source) -> tuple[Source, dict[str, list[str]]]:
-    """The source with only those pictures to choose that decode, and the others by split.
+def _without_broken(source: OriginalSplits) -> tuple[OriginalSplits, dict[str, list[str]]]:
+    """The source with only those images to choose that decode, and the others by split.
 
     Raises:
         DataError: none of a class of training is left.
@@ -196,11 +189,11 @@ def _without_broken(source: Source) -> tuple[Source, dict[str, list[str]]]:
         skipped[name] = ["/".join(split.files[i].parts[-2:]) for i in sorted(broken)]
         if broken:
             print(
-                f"skipped: {len(broken)} of {len(split.files)} {name} pictures do not decode, as {min(broken.values())}"
+                f"skipped: {len(broken)} of {len(split.files)} {name} images do not decode, as {min(broken.values())}"
             )
     gone = set(source.train.labels) - set(source.train.labels[splits["train"].pool])
     if gone:
-        raise DataError(f"no picture of class {source.class_names[min(gone)]} decodes; fill or remove its folder")
+        raise DataError(f"no image of class {source.class_names[min(gone)]} decodes; fill or remove its folder")
     return dataclasses.replace(source, **splits), skipped
 
 
@@ -230,7 +223,7 @@ def _pack(chosen: dict[str, tuple[Split, Ids]], out: Path) -> dict[str, dict[str
     return arrays
 
 
-def _choose(spec: DatasetSpec, source: Source) -> dict[str, tuple[Split, Ids]]:
+def _choose(spec: DatasetSpec, source: OriginalSplits) -> dict[str, tuple[Split, Ids]]:
     """For each of train, val, test: the source's split and the examples taken from it (see the module's docstring)."""
     train, val, test = source.train, source.val, source.test
     if test is None:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from softlabels.errors import DataError
 from softlabels.files import sha256
-from softlabels.grid.datasets import DatasetInfo
+from softlabels.grid.declared.datasets import DatasetInfo
 
 
 def unpack(archive: Path, target: Path) -> None:
@@ -32,7 +32,8 @@ def unpack(archive: Path, target: Path) -> None:
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the file system, not the archive
-        raise DataError(f"{archive} cannot be unpacked ({error}); delete it and fetch it again") from error
+        why = str(error).partition("\n")[0].rstrip(":")  # tarfile lists what it tried in lines of their own
+        raise DataError(f"{archive} cannot be unpacked ({why}); delete it and fetch it again") from error
 
 
 def _unzip(archive: Path, target: Path) -> None:

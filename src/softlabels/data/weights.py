@@ -16,8 +16,9 @@ from softlabels import tensors
 from softlabels.data.download import locked
 from softlabels.errors import DataError
 from softlabels.files import read_json, sha256, write_json
-from softlabels.grid.initial import TORCHVISION, published_as
-from softlabels.models import _torchvision
+from softlabels.grid.parts.initial import published_as
+from softlabels.grid.zoo import MODELS
+from softlabels.models import library
 
 
 def convert(out: Path, *, root: Path | None = None, mirror: str | None = None, download: bool = False) -> None:
@@ -39,7 +40,7 @@ def convert(out: Path, *, root: Path | None = None, mirror: str | None = None, d
     with locked(out.parent / f".{out.stem}.lock"):
         if out.exists() and converted.exists() and read_json(out)["sha256"] == sha256(converted):
             return
-        file, models = TORCHVISION[model][entry], _torchvision.load("torchvision.models")
+        file, models = MODELS[model].weights[entry], library.load("torchvision.models")
         weights = models.get_model_weights(model)[entry]
         if weights.url.rpartition("/")[2] != file:
             raise DataError(f"the installed torchvision has {weights.url} for {entry} of {model}, expected is {file}")

@@ -1,19 +1,28 @@
-"""95 % intervals of means over seeds, by Student's t."""
+"""Means over seeds and differences paired by seed: 95 % intervals by Student's t."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import numpy as np
-from scipy.special import stdtrit
+from softlabels.figures.lazy import np
+
+LEVEL = 0.025
+"""Of one side of the interval."""
 
 
 def bounds(values: Sequence[float]) -> tuple[float, float]:
     """95 % interval of the mean by Student's t; infinite below three values, whose interval says nothing."""
     if len(values) < 3:
         return -np.inf, np.inf
-    half = stdtrit(len(values) - 1, 0.975) * np.std(values, ddof=1) / np.sqrt(len(values))
+    from scipy.special import stdtrit
+
+    half = stdtrit(len(values) - 1, 1 - LEVEL) * np.std(values, ddof=1) / np.sqrt(len(values))
     return float(np.mean(values) - half), float(np.mean(values) + half)
+
+
+def paired(one: Mapping[int, float], other: Mapping[int, float]) -> list[float]:
+    """Differences, one minus other, of the seeds that both have."""
+    return [one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())]
 
 
 def interval(values: Sequence[float]) -> str:

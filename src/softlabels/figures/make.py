@@ -1,27 +1,22 @@
 """Measure an artifact, draw it, and say where its numbers come from.
 
-Measuring reads logits and probes and writes tables; drawing reads only those tables. A drawing module (listed
-in `declared`) has `measure(artifact, source)`, `draw` (figures) or `table` (tables), both of `(artifact,
-plotted, rows)`, and `remarks(artifact, plotted, rows)`: the sentences that belong on the face.
+Measuring reads logits and probes and writes tables; drawing reads only those tables. What a drawing module has:
+`drawing`.
 """
 
 from __future__ import annotations
 
-import importlib
 import platform
 import subprocess
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pandas as pd
 
-from softlabels import imported
 from softlabels.errors import SoftlabelsError
-from softlabels.figures.declared import check
-from softlabels.figures.declared.own import is_own, module_of
+from softlabels.figures import drawing, style
 from softlabels.figures.source import Source
 from softlabels.files import atomic, read_json, sha256, write_json
 from softlabels.grid.identity import initial_id, run_id, teacher_id
@@ -35,11 +30,12 @@ def measure_artifact(artifact: Artifact, layout: Layout, scale: str) -> None:
     """Write the tidy rows, the plotted numbers and the list of inputs of one artifact.
 
     Raises:
-        SpecError: the artifact names no drawing module, or one that cannot make it (`declared.check`).
+        SpecError: the artifact names no drawing module, or one that cannot make it (`drawing.check`).
         DataError: a published file is damaged.
     """
     source = Source(layout, scale)
-    measured = _module(artifact).measure(artifact, source)
+    drawing.check(artifact)
+    measured = drawing.module_of(artifact).measure(artifact, source)
     write_rows(layout.metrics(artifact.paper, artifact.name), measured.rows.to_dict("records"))
     with atomic(layout.plotted(artifact.paper, artifact.name)) as part:
         measured.plotted.to_csv(part, index=False)
@@ -53,7 +49,8 @@ def draw_artifact(artifact: Artifact, layout: Layout, scale: str) -> None:
         SpecError: as `measure_artifact`.
         SoftlabelsError: the artifact has not been measured.
     """
-    module = _module(artifact)
+    drawing.check(artifact)
+    module = drawing.module_of(artifact)
     rows = read_rows(layout.metrics(artifact.paper, artifact.name))
     plotted = _read_plotted(layout.plotted(artifact.paper, artifact.name))
     inputs = read_json(layout.inputs(artifact.paper, artifact.name))
@@ -68,8 +65,6 @@ def draw_artifact(artifact: Artifact, layout: Layout, scale: str) -> None:
     replaced = scale != "paper" and artifact.notes
     mark = ("DEMO" if scale == "demo" else f"DEMO ({scale})") if replaced else None
     if artifact.kind == "figure":
-        from softlabels.figures import style  # matplotlib: half of the start-up, which tables need not wait for
-
         with style.style():
             figure = module.draw(artifact, plotted, rows)
             style.write_face(figure, face, mark)
@@ -111,13 +106,6 @@ def _cell(value: Any) -> str:
     return str(value).replace("|", "\\|").replace("\n", " ")
 
 
-def _module(artifact: Artifact) -> ModuleType:
-    check(artifact)
-    if is_own(artifact.draw):
-        return imported.module(module_of(artifact.draw), f"artifact {artifact.id}: draw", artifact.draw)
-    return importlib.import_module(f"softlabels.figures.{artifact.draw}")
-
-
 def _read_plotted(path: Path) -> pd.DataFrame:
     try:
         return pd.read_csv(path, keep_default_na=True)
@@ -126,7 +114,7 @@ def _read_plotted(path: Path) -> pd.DataFrame:
 
 
 def _notes(artifact: Artifact, scale: str) -> list[str]:
-    """What the scale replaced and thinned, as one line for the face."""
+    """What the scale replaced and subsampled, as one line for the face."""
     changes = [note.removeprefix(f"{scale}: ") for note in artifact.notes]
     return [f"{scale}: {'; '.join(changes)}."] if changes else []
 

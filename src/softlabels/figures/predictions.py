@@ -1,4 +1,4 @@
-"""What a figure of calibration asks of a network, whether it classifies images or predicts the next token."""
+"""Predictions of a network and their calibration error, whether it classifies images or predicts the next token."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _with_val(names: Mapping[str, object]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, eq=False)
 class Classes:
-    """Logits of an image network (`metrics.rows.read_logits`)."""
+    """Logits of an image network (`metrics.rows.read_predictions`)."""
 
     logits: Mapping[str, np.ndarray]
     labels: Mapping[str, np.ndarray]

@@ -5,26 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from softlabels.figures import standard
-from softlabels.figures.predictions import Classes, NextTokens, Predictions
+from softlabels.figures.lazy import np, pd
 from softlabels.files import read_json, sha256
 from softlabels.grid.files import read_artifact
 from softlabels.grid.identity import probe_id, run_id
+from softlabels.grid.parts.probes import AnyProbe, ImageProbe, Probe, Tokens, Translations
 from softlabels.grid.plan import Artifact, Member
-from softlabels.grid.probes import AnyProbe, PictureProbe, Probe, Tokens, Translations
 from softlabels.grid.spec import TranslationSpec, to_dict
 from softlabels.layout import Layout
-from softlabels.metrics import translation
-from softlabels.metrics.rows import COLUMNS, check_weights, key_columns, read_logits, read_probe, standard_rows
-from softlabels.metrics.tokens import TokenFile, read_tokens, token_rows
-from softlabels.metrics.translation import TranslationFile, read_translations
+from softlabels.metrics import bleu
+from softlabels.metrics.bleu import TranslationFile, read_translations
+from softlabels.store import finished, publish
 
-Arrays = dict[str, np.ndarray]
+if TYPE_CHECKING:
+    from softlabels.figures.predictions import Predictions
+    from softlabels.metrics.tokens import TokenFile
+
+    Arrays = dict[str, np.ndarray]
+
 Row = dict[str, Any]
 T = TypeVar("T")
 
@@ -50,10 +51,14 @@ class Source:
 
     def logits(self, member: Member, seed: int) -> tuple[Arrays, Arrays] | None:
         """Logits {"val/last": [N, K], …} and labels {"val": [N], …}; None where the run is not there."""
-        return self._read(self._predictions(member, seed), run_id(member.run), seed, read_logits)
+        from softlabels.metrics.rows import read_predictions
+
+        return self._read(self._predictions(member, seed), run_id(member.run), seed, read_predictions)
 
     def tokens(self, member: Member, seed: int) -> TokenFile | None:
         """The features of a translation run, from which its logits follow; None where the run is not there."""
+        from softlabels.metrics.tokens import read_tokens
+
         return self._read(self._predictions(member, seed), run_id(member.run), seed, read_tokens)
 
     def history(self, member: Member, seed: int) -> pd.DataFrame | None:
@@ -69,6 +74,8 @@ class Source:
 
     def predictions(self, member: Member, seed: int) -> Predictions | None:
         """What a run predicts on validation and test; None where it is not there."""
+        from softlabels.figures.predictions import Classes, NextTokens
+
         if isinstance(member.run, TranslationSpec):
             file = self.tokens(member, seed)
             return None if file is None else NextTokens(file)
@@ -76,18 +83,24 @@ class Source:
         return None if read is None else Classes(*read)
 
     def probe(self, member: Member, seed: int, probe: Probe | Tokens) -> Arrays | None:
-        """The tensors of a probe of pictures, or of chosen tokens (`grid.plan`); None where it is not there.
+        """The tensors of a probe of images, or of chosen tokens (`grid.parts.probes`); None where it is not there.
 
         Raises:
             DataError: the probe is damaged, or of other weights than the run has now.
         """
-        return self.answers(member, seed, probe, read_probe)
+        from softlabels.metrics.rows import read_probe
 
-    def answers(self, member: Member, seed: int, probe: PictureProbe | Tokens, reader: Callable[[Path], T]) -> T | None:
-        """What a reader of `metrics.answers` makes of the file of a probe; None where it is not there.
+        return self.probe_outputs(member, seed, probe, read_probe)
+
+    def probe_outputs(
+        self, member: Member, seed: int, probe: ImageProbe | Tokens, reader: Callable[[Path], T]
+    ) -> T | None:
+        """A network's outputs in the file of a probe, by a reader of `metrics.probe_outputs`; None without one.
 
         Raises as `probe`, and what the reader raises.
         """
+        from softlabels.metrics.rows import check_weights
+
         path, name = self._place(member, seed, probe)
         record = self.layout.run(run_id(member.run), seed) / "run.json"
         if path.exists() and record.exists():
@@ -96,22 +109,24 @@ class Source:
 
     def token_probe(self, member: Member, seed: int, probe: Tokens) -> TokenFile | None:
         """A probe of every next token of some sentences; None where it is not there. Raises as `probe`."""
-        return self.answers(member, seed, probe, read_tokens)
+        from softlabels.metrics.tokens import read_tokens
+
+        return self.probe_outputs(member, seed, probe, read_tokens)
 
     def translations(self, member: Member, seed: int, probe: Translations) -> TranslationFile | None:
-        """What a translation network made of a split; None where it is not there.
+        """The translations of a split by a network; None where they are not there.
 
         Raises:
-            DataError: the file is damaged, answers another question, or is of other weights than the run has now.
+            DataError: the file is damaged, is of another probe, or is of other weights than the run has now.
         """
         run = run_id(member.run)
         path, name = self._place(member, seed, probe)
         file = self._read(path, name, seed, read_translations)
         if file is not None:
-            translation.check_origin(path, file, run, seed, to_dict(probe))
+            bleu.check_origin(path, file, run, seed, to_dict(probe))
             record = self.layout.run(run, seed) / "run.json"
             if record.exists():
-                translation.check_weights(path, file, read_json(record)["files"])
+                bleu.check_weights(path, file, read_json(record)["files"])
         return file
 
     def _place(self, member: Member, seed: int, probe: AnyProbe) -> tuple[Path, str]:
@@ -120,8 +135,8 @@ class Source:
         return self.layout.probe(run, seed, name), f"{run} ({name})"
 
     def artifact(self, name: str) -> Artifact | None:
-        """An artifact of the plan by its id; None where it is not asked for now, as a variant may not be."""
-        path = self.layout.root / "specs" / "artifacts" / f"{name}.json"
+        """An artifact of the plan by its id; None where the plan does not have it now, as with a variant."""
+        path = self.layout.specs / "artifacts" / f"{name}.json"
         return self._read(path, name, 0, lambda file: read_artifact(file.parents[1], name)) if path.exists() else None
 
     def row(
@@ -136,6 +151,8 @@ class Source:
         target_class: str = "",
     ) -> Row:
         """One tidy row; `target_class` names the class that the value is of."""
+        from softlabels.metrics.rows import key_columns
+
         return {
             **key_columns(artifact, member, run_id(member.run), self.scale),
             "split": split,
@@ -154,13 +171,16 @@ class Source:
 
     def _standard(self, member: Member, seed: int) -> list[tuple[str, str, str, float]]:
         """(split, checkpoint, metric, value), computed once for all artifacts; none where the seed is not there."""
+        from softlabels.metrics.rows import read_predictions, standard_rows
+        from softlabels.metrics.tokens import read_tokens, token_rows
+
         is_text = isinstance(member.run, TranslationSpec)
 
         def rows(path: Path) -> standard.Rows:
             def compute() -> standard.Rows:
-                return token_rows(read_tokens(path)) if is_text else standard_rows(*read_logits(path))
+                return token_rows(read_tokens(path)) if is_text else standard_rows(*read_predictions(path))
 
-            return standard.kept(path.with_name("standard.json"), self.files[self._name(path)], compute)
+            return standard.load_or_compute(path.with_name("standard.json"), self.files[self._name(path)], compute)
 
         return self._read(self._predictions(member, seed), run_id(member.run), seed, rows) or []
 
@@ -179,11 +199,19 @@ class Source:
         return str(path.relative_to(self.layout.root))
 
     def _predictions(self, member: Member, seed: int) -> Path:
-        return self.layout.run(run_id(member.run), seed) / self.layout.run_files(member.run.task)[-1]
+        """The predictions of a run on validation and test. Snakemake looks at its record alone, so a file that
+        somebody has removed from beside it is published again."""
+        run = run_id(member.run)
+        path = self.layout.run(run, seed) / self.layout.run_files(member.run.task)[-1]
+        if not path.exists() and path.with_name("run.json").exists() and finished(self.layout.store(run, seed)):
+            publish(self.layout, run, seed)
+        return path
 
 
 def tidy(rows: Sequence[Row]) -> pd.DataFrame:
     """Rows as a table with exactly `COLUMNS`; a run that has two places in an artifact keeps both."""
+    from softlabels.metrics.rows import COLUMNS
+
     return pd.DataFrame(list(rows), columns=list(COLUMNS)).drop_duplicates(ignore_index=True)
 
 
@@ -191,6 +219,13 @@ def by_seed(rows: Sequence[Row], split: str, metric: str, checkpoint: str = "las
     """Seed → value of one metric of one member's rows."""
     key = (split, metric, checkpoint)
     return {r["seed"]: r["value"] for r in rows if (r["split"], r["metric"], r["checkpoint"]) == key}
+
+
+def seed_values(rows: pd.DataFrame, run: str, split: str, metric: str, checkpoint: str = "last") -> dict[int, float]:
+    """Seed → value of one metric of one run, of tidy rows as they are read from their file."""
+    key = {"run_id": run, "split": split, "metric": metric, "checkpoint": checkpoint}
+    found = rows[np.logical_and.reduce([rows[name] == value for name, value in key.items()])]
+    return dict(zip(found["seed"], found["value"], strict=True))
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

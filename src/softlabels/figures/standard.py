@@ -19,7 +19,7 @@ Rows = list[tuple[str, str, str, float]]
 """(split, checkpoint, metric, value)."""
 
 
-def kept(path: Path, of: str, compute: Callable[[], Rows]) -> Rows:
+def load_or_compute(path: Path, of: str, compute: Callable[[], Rows]) -> Rows:
     """The rows in a file, or computed and written.
 
     Args:

@@ -2,122 +2,33 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 from softlabels.errors import SpecError
-from softlabels.grid import corpora, datasets, transformers, zoo
-from softlabels.grid.datasets import view_shape
 from softlabels.grid.identity import CacheNeed, caches_of, needed_cache
-from softlabels.grid.label_targets import average_of
+from softlabels.grid.parts.label_targets import average_of
+from softlabels.grid.parts.probes import AnyProbe, ImageProbe, Translations
 from softlabels.grid.plan import Plan
-from softlabels.grid.probes import AnyProbe, PictureProbe, Tokens, Translations
-from softlabels.grid.spec import (
-    DatasetSpec,
-    Distill,
-    ModelSpec,
-    Run,
-    RunSpec,
-    TranslationSpec,
-    UserNetwork,
-    cache_kind,
-    teacher_of,
-)
-from softlabels.grid.stages import stage_shapes
-from softlabels.grid.translation import CorpusSpec
+from softlabels.grid.spec import ModelSpec, Run, UserNetwork, teacher_of
+from softlabels.grid.tasks import task_of
 
-MEASURED_AT_ONCE = 128  # pictures kept as files (training/streamed.py)
-
-
-def forward_flops(run: Run, model: ModelSpec | None = None) -> float | None:
-    """Floating-point operations of the network of a run (or of another on its data) on one image or one target token;
-    None for an import path."""
-    if isinstance(run, TranslationSpec):
-        return transformers.forward_flops(model or run.model, corpora.vocabulary(run.dataset))
-    return zoo.forward_flops(model or run.model, view_shape(run), datasets.info(run.dataset).num_classes)
-
-
-def parameters(run: Run, model: ModelSpec | None = None) -> int | None:
-    """Weights of the network of a run (or of another on its data); None for an import path.
-
-    Exact for those counted once and for translation; but for biases and normalisation also for fully connected and
-    residual networks. For the others one weight per multiply-add, which is more than they have.
-    """
-    model = model or run.model
-    if isinstance(run, TranslationSpec):
-        return transformers.parameters(model, corpora.vocabulary(run.dataset))
-    channels, height, width = view_shape(run)
-    num_classes = datasets.info(run.dataset).num_classes
-    if any(name == model.name for name, _ in zoo.COUNTED):
-        return zoo.parameter_count(model.name, num_classes, dict(model.options).get("stem"))
-    if model.name == "resnet56":  # on one pixel every weight is used once
-        height = width = 1
-    flops = zoo.forward_flops(model, (channels, height, width), num_classes)
-    return None if flops is None else int(flops / 2)
-
-
-def split_sizes(dataset: DatasetSpec | CorpusSpec) -> dict[str, int | None]:
-    """Declared images, or target tokens, of each split; None where unknown."""
-    return corpora.tokens(dataset) if isinstance(dataset, CorpusSpec) else datasets.sizes(dataset)
-
-
-def split_bytes(dataset: DatasetSpec | CorpusSpec) -> dict[str, int]:
-    """Bytes of each split as it is prepared: pictures (uint8, or original files), or both sides of a text (int32); 0
-    where nothing is declared."""
-    if isinstance(dataset, CorpusSpec):
-        each = 8
-    else:
-        declared = datasets.info(dataset)
-        each = declared.file_bytes or math.prod(declared.shape)
-    return {split: (rows or 0) * each for split, rows in split_sizes(dataset).items()}
-
-
-def decodes(dataset: DatasetSpec | CorpusSpec) -> bool:
-    """Whether pictures are decoded from their files whenever a network sees them."""
-    return isinstance(dataset, DatasetSpec) and dataset.keeps_files
-
-
-def training_steps(run: Run) -> int | None:
-    """Optimiser steps of one training, at most; None where the size of the data decides and is unknown."""
-    rows = split_sizes(run.dataset)["train"]
-    if isinstance(run, TranslationSpec):
-        return run.recipe.num_updates(rows or 1) if run.recipe.updates or rows else None
-    return run.recipe.num_steps(rows or 1) if run.recipe.steps is not None or rows is not None else None
-
-
-def examples_per_step(run: Run) -> int:
-    """Images, or target tokens, of one optimiser step, at most; of a network that is only measured, of one look."""
-    if isinstance(run, TranslationSpec):
-        return run.recipe.tokens_per_update
-    return MEASURED_AT_ONCE if run.recipe.steps == 0 else run.recipe.batch_size
+# Whatever the device, so that small networks are not free (checked against the demo by `make bench`).
+START_SECONDS = 0.2  # of a job whose process has imported what it needs: data, network, results
+STEP_SECONDS = 1.0e-3  # of an optimiser's step
+DECODE_SECONDS = 5.0e-5  # of a token of a translation: a batch of beams takes a step of the decoder for each
+ANALYSIS_SECONDS = 0.5  # of measuring, or of drawing, an artifact
 
 
 def training_flops(run: Run) -> float | None:
-    """Operations of one training: three forward passes (backward counts two) of every image or token it sees, and one
-    of a teacher or moving average that runs online, or the output layer of one whose activations are cached; of a
-    network that is only measured, one pass over validation and test. None where a network or the size of the data is
-    unknown."""
-    forward, steps = forward_flops(run), training_steps(run)
+    """Operations of one training; of a network that is only measured, one pass over validation and test. None where a
+    network or the size of the data is unknown."""
+    task = task_of(run)
+    forward, steps = task.forward_flops(), task.steps()
     if forward is None or steps is None:
         return None
     if steps == 0:
-        return forward * sum(split_sizes(run.dataset)[split] or 0 for split in ("val", "test"))
-    forward += _connecting_flops(run)
-    online = online_teacher(run)
-    teaching = (online and forward_flops(run, online)) or 0.0
-    if isinstance(run, TranslationSpec) and isinstance(run.targets, Distill) and cache_kind(run) == "features":
-        teaching = 2.0 * corpora.vocabulary(run.dataset) * transformers.options(run.targets.teacher.run.model)["dim"]  # type: ignore[union-attr]
-    return steps * examples_per_step(run) * (3 * forward + teaching)
-
-
-def _connecting_flops(run: Run) -> float:
-    """Operations on one image between the features of a student and its teacher's: 1×1 convolutions; 0 without."""
-    if not isinstance(run, RunSpec) or not isinstance(run.targets, Distill) or run.targets.features is None:
-        return 0.0
-    teacher = online_teacher(run)
-    assert teacher is not None
-    pairs = zip(stage_shapes(run.model, view_shape(run)), stage_shapes(teacher, view_shape(run)), strict=True)
-    return float(sum(2 * student[0] * math.prod(map_) for student, map_ in pairs))
+        return forward * sum(task.split_sizes()[split] or 0 for split in ("val", "test"))
+    return steps * task.examples_per_step() * task.training_flops(forward, online_teacher(run))
 
 
 def online_teacher(run: Run) -> ModelSpec | None:
@@ -134,44 +45,44 @@ def caching_flops(need: CacheNeed) -> float | None:
     """Operations of writing one seed of a cache: the teacher looks at every row once. None for an import path."""
     if not isinstance(need.teacher.run, Run | UserNetwork):
         return 0.0
-    forward = forward_flops(need.student, need.teacher.run.model)
+    forward = task_of(need.student).forward_flops(need.teacher.run.model)
     return forward and forward * need.views * need.rows
-
-
-def probe_rows(run: Run, probe: AnyProbe) -> int:
-    """Pictures (M · V) or tokens that a probe shows to one checkpoint, at most; 0 where the split's size is unknown."""
-    rows = split_sizes(run.dataset)[probe.split] or 0
-    if isinstance(run, TranslationSpec):
-        assert isinstance(probe, Translations | Tokens)
-        return rows if probe.sentences is None else min(rows or 10**9, 30 * probe.sentences)
-    assert isinstance(probe, PictureProbe)
-    num_classes = datasets.info(run.dataset).num_classes
-    chosen = num_classes if probe.classes is None else len(probe.classes)
-    count = -(-rows * chosen // num_classes) if probe.per_class is None else chosen * probe.per_class
-    return count * max(1, probe.views)
-
-
-def probe_checkpoints(run: Run, probe: AnyProbe) -> int:
-    """How many checkpoints of a run a probe asks."""
-    if isinstance(run, TranslationSpec) or isinstance(probe, Translations) or probe.checkpoints == "last":
-        return 1
-    return len(run.recipe.all_milestones(datasets.sizes(run.dataset)["train"] or 1))
 
 
 def probe_flops(run: Run, probe: AnyProbe) -> float | None:
     """Operations of one probe of one seed."""
-    forward = forward_flops(run)
-    return forward and forward * probe.passes * probe_rows(run, probe) * probe_checkpoints(run, probe)
+    task = task_of(run)
+    forward = task.forward_flops()
+    return forward and forward * probe.passes * task.probe_rows(probe) * task.probe_checkpoints(probe)
 
 
-def seen(run: Run, makes: CacheNeed | AnyProbe | None) -> int:
-    """Pictures, or target tokens, that a network sees for a training (None), a cache or a probe; 0 where unknown."""
+def examples_seen(run: Run, makes: CacheNeed | AnyProbe | None) -> int:
+    """Images, or target tokens, that a network sees for a training (None), a cache or a probe; 0 where unknown."""
+    task = task_of(run)
     if makes is None:
-        return (training_steps(run) or 0) * examples_per_step(run)
+        return (task.steps() or 0) * task.examples_per_step()
     if isinstance(makes, CacheNeed):
         return makes.views * makes.rows
-    passes = makes.passes if isinstance(makes, PictureProbe) else 1
-    return passes * probe_rows(run, makes) * probe_checkpoints(run, makes)
+    passes = makes.passes if isinstance(makes, ImageProbe) else 1
+    return passes * task.probe_rows(makes) * task.probe_checkpoints(makes)
+
+
+def flops(run: Run, makes: CacheNeed | AnyProbe | None) -> float | None:
+    """Operations of a training (None), a cache or a probe of one seed; None where a network or the data is unknown."""
+    if makes is None:
+        return training_flops(run)
+    return caching_flops(makes) if isinstance(makes, CacheNeed) else probe_flops(run, makes)
+
+
+def seconds(run: Run, makes: CacheNeed | AnyProbe | None, rate: float) -> float | None:
+    """Device seconds of the same, at a rate of operations per second: never less than starting, and Python's own time
+    between operations, take."""
+    operations = flops(run, makes)
+    if operations is None:
+        return None
+    steps = task_of(run).steps() or 0 if makes is None else 0
+    decoded = examples_seen(run, makes) if isinstance(makes, Translations) else 0
+    return START_SECONDS + steps * STEP_SECONDS + decoded * DECODE_SECONDS + operations / rate
 
 
 def needed_caches(plan: Plan) -> dict[str, tuple[CacheNeed, tuple[int, ...]]]:

@@ -1,22 +1,26 @@
 """One grid file under one scale: families over axes become the members of artifacts.
 
-`$axis` stands in for the value on an axis; a scale's substitutions and thinned axes are remembered in words.
+`$axis` stands in for the value on an axis; a scale's substitutions and subsampled axes are remembered in words.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from softlabels.errors import SpecError
-from softlabels.grid import corpora, datasets, fit, zoo
-from softlabels.grid.asking import probes_from
-from softlabels.grid.initial import TorchvisionWeights, UserWeights
-from softlabels.grid.parse import freeze, from_dict, key, require_known, run_from
+from softlabels.grid import zoo
+from softlabels.grid.config import NamedWeights
+from softlabels.grid.declared import corpora, datasets
+from softlabels.grid.files import probe_from
+from softlabels.grid.parse import check_part, freeze, from_dict, key, require_known
+from softlabels.grid.parts.initial import TorchvisionWeights, UserWeights
+from softlabels.grid.parts.probes import AnyProbe
+from softlabels.grid.parts.recipe import NO_TRAINING, Recipe
+from softlabels.grid.parts.translation import CorpusSpec, TranslationRecipe
 from softlabels.grid.plan import Artifact, Member
-from softlabels.grid.recipe import NO_TRAINING, Recipe
 from softlabels.grid.spec import (
     DatasetSpec,
     Initial,
@@ -26,10 +30,11 @@ from softlabels.grid.spec import (
     Teacher,
     UserLogits,
     UserNetwork,
+    run_from,
     to_dict,
 )
-from softlabels.grid.transformers import TRANSFORMERS
-from softlabels.grid.translation import CorpusSpec, TranslationRecipe
+from softlabels.grid.tasks import task_of
+from softlabels.grid.zoo.transformers import TRANSFORMERS
 
 LENGTHS = ("steps", "updates", "epochs")
 """Keys of a recipe of which one replaces another."""
@@ -50,17 +55,40 @@ class _Point:
 class Grid:
     """One grid file under one scale."""
 
-    def __init__(self, grid: Mapping[str, Any], where: str, scale: Mapping[str, Any], scale_where: str) -> None:
+    def __init__(
+        self, grid: Mapping[str, Any], where: str, scale: Mapping[str, Any], scale_where: str, on_cpu: bool = False
+    ) -> None:
         self.grid, self.where, self.scale = grid, where, scale
         self.paper: str = grid["paper"]
         self.scale_where = f"{scale_where}:"
         self.substitute: Mapping[str, Any] = scale.get("substitute") or {}
-        self.thin: Mapping[str, Any] = (scale.get("thin") or {}).get(self.paper, {})
+        self.subsample: Mapping[str, Any] = (scale.get("subsample") or {}).get(self.paper, {})
         self.axes = {name: self._axes(name) for name in grid["families"]}
-        for family in self.thin:
-            self._known("families", family, key(self.scale_where, f"thin.{self.paper}"))
+        for family in self.subsample:
+            self._known("families", family, key(self.scale_where, f"subsample.{self.paper}"))
+        self.on_cpu = on_cpu
+        self.in_fp32: set[Run] = set()
+        """Runs whose recipes say bf16, as they are planned for a CPU."""
         self._points: dict[tuple[str, Any], _Point] = {}
+        self._recipes: dict[tuple[str, bool], Recipe | TranslationRecipe] = {}
         self._open: list[str] = []
+        self._declared: dict[str, Any] = {}
+        """Place → data set, network or weights: each is read once, whether a family uses it or not."""
+        for content, place in ((grid, where), (self.substitute, key(self.scale_where, "substitute"))):
+            for name, recipe in content.get("recipes", {}).items():
+                check_part((Recipe, TranslationRecipe), recipe, key(place, f"recipes.{name}"), also=("base",))
+            for name, dataset in content.get("datasets", {}).items():
+                is_text = dataset.get("name") in corpora.CORPORA
+                self._declare(CorpusSpec if is_text else DatasetSpec, dataset, key(place, f"datasets.{name}"))
+            for name, model in content.get("models", {}).items():
+                self._declare(ModelSpec, model, key(place, f"models.{name}"))
+            for name, source in content.get("weights", {}).items():
+                if source is not None and "family" not in source:
+                    cls = UserWeights if "weights" in source else TorchvisionWeights
+                    self._declare(cls, source, key(place, f"weights.{name}"))
+
+    def _declare(self, cls: type, content: Mapping[str, Any], place: str) -> None:
+        self._declared[place] = from_dict(cls, content, place)
 
     def _known(self, section: str, name: str, where: str) -> Any:
         require_known(name, self.grid.get(section, ()), where, f"the {section} of {self.paper}")
@@ -81,8 +109,8 @@ class Grid:
                     "the first one's, and has the axis generation already"
                 )
             axes = {"generation": list(range(1, declared["generations"] + 1)), **axes}
-        for axis, kept in self.thin.get(family, {}).items():
-            where = f"{self.scale_where} thin.{self.paper}.{family}.{axis}"
+        for axis, kept in self.subsample.get(family, {}).items():
+            where = f"{self.scale_where} subsample.{self.paper}.{family}.{axis}"
             is_chain = "generations" in declared and axis == "generation"
             if is_chain and sorted(kept) != list(range(1, len(kept) + 1)):
                 raise SpecError(
@@ -121,6 +149,9 @@ class Grid:
         is_text = isinstance(dataset, CorpusSpec)
         model = self._model(run["model"], run["dataset"], is_text, key(where, "model"), changes)
         recipe = self._recipe(run["recipe"], is_text, key(where, "recipe"), changes)
+        lowered = self.on_cpu and recipe.precision.autocast == "bf16"
+        if lowered:
+            recipe = replace(recipe, precision=replace(recipe.precision, autocast="none"))
         published = {"dataset": run["dataset"], "student": run["model"]}
         targets = dict(run["targets"])
         if "teacher" in targets:
@@ -139,7 +170,9 @@ class Grid:
         if run.get("initial") is not None:
             parts["initial"] = self._initial(run["initial"], key(where, "initial"), changes)
         spec = run_from(parts | ({"task": "translation"} if is_text else {}), where)
-        _located(fit.require_fit, where)(spec)
+        _located(task_of(spec).require_compatible, where)()
+        if lowered:
+            self.in_fp32.add(spec)
         for axis in values.keys() - ({"generation"} if "generations" in declared else set()):
             if f"'${axis}'" not in repr(declared["run"]):
                 raise SpecError(f"{where}: no value is ${axis}, so the axis {axis} has no effect")
@@ -152,12 +185,8 @@ class Grid:
         if (other := self.substitute.get("datasets", {}).get(alias)) is not None:
             content, where = other, key(self.scale_where, f"substitute.datasets.{alias}")
             changes.append(f"{content.get('name')} stands in for {alias}")
-        if content.get("name") in corpora.CORPORA:
-            text = from_dict(CorpusSpec, content, where)
-            _located(corpora.settled, where)(text)
-            return text
-        spec = from_dict(DatasetSpec, content, where)
-        _located(datasets.sizes, where)(spec)
+        spec: DatasetSpec | CorpusSpec = self._declared[where]
+        _located(corpora.settled if isinstance(spec, CorpusSpec) else datasets.sizes, where)(spec)
         return spec
 
     def _model(self, alias: str, dataset: str, is_text: bool, where: str, changes: list[str]) -> ModelSpec:
@@ -167,8 +196,8 @@ class Grid:
                 content, where = other, key(self.scale_where, f"substitute.models.{name}")
                 changes.append(f"{content.get('name')} stands in for {alias}")
                 break
-        spec = from_dict(ModelSpec, content, where)
-        _located(zoo.check_options, where)(spec.name, spec.options, TRANSFORMERS if is_text else zoo.MODELS)
+        spec: ModelSpec = self._declared[where]
+        _located(zoo.check_options, where)(spec.name, spec.options, TRANSFORMERS if is_text else zoo.OPTIONS)
         return spec
 
     def _recipe(self, name: str, is_text: bool, where: str, changes: list[str]) -> Recipe | TranslationRecipe:
@@ -176,12 +205,15 @@ class Grid:
         replaced = name in self.substitute.get("recipes", {})
         if replaced:
             changes.append("training recipes of this scale")
+        if (name, is_text) in self._recipes:
+            return self._recipes[name, is_text]
         content = self._merged(name, where, original=False, seen=())
         file = self.scale_where if replaced else self.where
         where = key(file, f"substitute.recipes.{name}" if replaced else f"recipes.{name}")
         if content.get("steps") == 0:  # nothing is trained, so what only training needs may be left out
             content = NO_TRAINING | content
-        return from_dict(TranslationRecipe, content, where) if is_text else from_dict(Recipe, content, where)
+        spec = from_dict(TranslationRecipe, content, where) if is_text else from_dict(Recipe, content, where)
+        return self._recipes.setdefault((name, is_text), spec)
 
     def _merged(self, name: str, where: str, original: bool, seen: tuple[str, ...]) -> dict[str, Any]:
         """A recipe with what it takes over from its `base`; a scale's recipe may build on the paper's of its name."""
@@ -221,6 +253,8 @@ class Grid:
     def _initial(self, content: Any, where: str, changes: list[str]) -> Initial | None:
         """The weights that a run begins with; None where the scale has none of them."""
         content = {"weights": content} if isinstance(content, str) else content
+        if "family" not in content:
+            from_dict(NamedWeights, content, where)
         named = self._which(content, ("seed", "checkpoint", "head"), where, changes)
         if "family" in content:
             run: Any = self._chosen(content, "run", where, changes).run
@@ -236,8 +270,7 @@ class Grid:
             return None
         if "family" in source:
             return self._initial({**source, **named}, place, changes)
-        run = from_dict(UserWeights if "weights" in source else TorchvisionWeights, source, place)
-        return from_dict(Initial, {"run": run, **named}, where)
+        return from_dict(Initial, {"run": self._declared[place], **named}, where)
 
     def _which(
         self, content: Mapping[str, Any], keys: tuple[str, ...], where: str, changes: list[str]
@@ -266,7 +299,7 @@ class Grid:
             if value not in axes[axis]:
                 raise SpecError(
                     f"{where}: no {what} {family}({axis}={value}) in the grid; {axis} is one of {axes[axis]}"
-                    + (f" (thinned by {self.scale_where[:-1]})" if axis in self.thin.get(family, {}) else "")
+                    + (f" (subsampled by {self.scale_where[:-1]})" if axis in self.subsample.get(family, {}) else "")
                 )
         open_axes = [axis for axis in axes if axis not in chosen and len(axes[axis]) > 1]
         if open_axes:
@@ -278,10 +311,12 @@ class Grid:
     # ---------------------------------------------------------------- artifacts
 
     def artifacts(self, seeds: Any, variants: bool) -> list[Artifact]:
+        """Those that the scale names under `only`; without it all, variants where they are asked for."""
+        only = self.scale.get("only")
         return [
             self._artifact(name, declared, seeds)
             for name, declared in self.grid["artifacts"].items()
-            if variants or not declared.get("variant", False)
+            if (variants or not declared.get("variant", False) if only is None else f"{self.paper}.{name}" in only)
         ]
 
     def _artifact(self, name: str, declared: Mapping[str, Any], seeds: Any) -> Artifact:
@@ -300,15 +335,15 @@ class Grid:
         chosen = next((s for s in (seeds, scale_seeds, published_seeds) if s is not None), None)
         members: list[Member] = []
         changes: list[str] = []
-        thinned: list[str] = []
+        subsampled: list[str] = []
         for family in declared["families"]:
             own = _seeds(chosen, family, key(where if chosen is published_seeds else scale_where, "seeds"))
             asked = _seeds(published_seeds, family, key(where, "seeds"))
             if len(own) != len(asked):
-                thinned.append(f"{len(own)} seeds instead of {len(asked)}")
-            for axis in self.thin.get(family, {}):
+                subsampled.append(f"{len(own)} seeds instead of {len(asked)}")
+            for axis in self.subsample.get(family, {}):
                 kept = ", ".join(f"{value}" for value in self.axes[family][axis])
-                thinned.append(f"{axis} of {family.replace('_', ' ')} thinned to {kept}")
+                subsampled.append(f"{axis} of {family.replace('_', ' ')} subsampled to {kept}")
             for point in self.points(family):
                 changes += point.changes
                 members.append(
@@ -316,7 +351,7 @@ class Grid:
                 )
         probes = (declared.get("probes") or {}) | scaled.get("probes", {})
         options = dict(declared.get("options") or {}) | scaled.get("options", {})
-        thinned += [f"{section} of this scale" for section in ("probes", "options") if scaled.get(section)]
+        subsampled += [f"{section} of this scale" for section in ("probes", "options") if scaled.get(section)]
         if "compare_with" in options:
             self._known("artifacts", options["compare_with"], key(where, "options.compare_with"))
         for other in options.get("artifacts", ()):
@@ -325,22 +360,41 @@ class Grid:
             id=f"{self.paper}.{name}",
             title=declared["title"],
             kind=declared["kind"],
-            draw=declared["draw"],
+            plot=declared["plot"],
             members=tuple(members),
             probes=tuple(
                 (family, probe)
                 for family, found in probes.items()
                 for content in (found if isinstance(found, list) else [found])
-                for probe in probes_from(
+                for probe in _probes(
                     content,
                     [m.run for m in members if m.family == family],
                     key(scale_where if family in scaled.get("probes", {}) else where, f"probes.{family}"),
                 )
             ),
             options=options,
-            notes=tuple(f"{self.scale['scale']}: {change}" for change in dict.fromkeys([*sorted(changes), *thinned])),
+            notes=tuple(
+                f"{self.scale['scale']}: {change}" for change in dict.fromkeys([*sorted(changes), *subsampled])
+            ),
             variants=tuple(declared.get("variants") or ()),
         )
+
+
+def _probes(content: Mapping[str, Any], runs: Sequence[Run], where: str) -> Iterator[AnyProbe]:
+    """A probe for each combination of the values that are given as a list where a probe takes one.
+
+    Args:
+        runs: the networks that are asked.
+
+    Raises:
+        SpecError: as `parse.from_dict`, or a question that these networks cannot answer.
+    """
+    several = [name for name in ("temperature", "checkpoint") if isinstance(content.get(name), list)]
+    for values in itertools.product(*(content[name] for name in several)):
+        probe = probe_from({**content, **dict(zip(several, values, strict=True))}, where)
+        for run in runs:
+            probe = task_of(run).fitting(probe, where)
+        yield probe
 
 
 def _beginning(weights: Mapping[str, Any] | None) -> str:

@@ -11,27 +11,27 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from softlabels.errors import SpecError
 from softlabels.files import canonical_json, read_json, write_json
-from softlabels.grid import corpora, datasets, transformers
-from softlabels.grid.initial import TorchvisionWeights, UserWeights, torchvision_file
-from softlabels.grid.label_targets import (
+from softlabels.grid.declared import corpora, datasets
+from softlabels.grid.parts.initial import TorchvisionWeights, UserWeights, torchvision_file
+from softlabels.grid.parts.label_targets import (
     AverageDistill,
     BetaSmoothing,
+    CustomLoss,
     EntropyBonus,
     Hard,
-    OwnLoss,
     Smooth,
     VirtualTeacher,
 )
-from softlabels.grid.parse import run_from
+from softlabels.grid.parts.probes import AnyProbe, Translations
+from softlabels.grid.parts.translation import CorpusSpec
 from softlabels.grid.plan import Plan
-from softlabels.grid.probes import AnyProbe, Translations
-from softlabels.grid.recipe import Augment
 from softlabels.grid.spec import (
     DatasetSpec,
     Distill,
@@ -44,23 +44,24 @@ from softlabels.grid.spec import (
     Run,
     RunSpec,
     Teacher,
-    TranslationSpec,
     UserLogits,
     UserNetwork,
     cache_kind,
     dataset_name,
     initial_of,
     reference_of,
+    run_from,
     teacher_of,
     to_dict,
 )
-from softlabels.grid.translation import CorpusSpec
+from softlabels.grid.tasks import task_of
 from softlabels.versions import code_version
 
-BYTES_PER_LOGIT = 2  # fp16
-CACHE_STAGES = ("data", "models", "training", "cache")
-"""What decides the numbers of a cache of images."""
-TRANSLATION_STAGES = ("corpora", "translation")
+T = TypeVar("T")
+R = TypeVar("R")
+TEACHER = r"[a-z0-9_-]+\.[a-z0-9_-]+\.(?!(?:kd|oh|match)-)[^/]+"
+STUDENT = r"[a-z0-9_-]+\.[a-z0-9_-]+\.(?:kd|oh|match)-[^/]+"
+"""Regular expressions of run ids: of networks that learn from labels alone, and from another network."""
 
 
 def _hash8(value: Any) -> str:
@@ -78,16 +79,37 @@ def _short(number: float) -> str:
 # ---------------------------------------------------------------- runs
 
 
-@functools.cache
+class _Remembered(Generic[T, R]):
+    """`functools.cache` of a function of one spec that looks first whether it has seen this very object: specs are
+    hashed with all teachers behind them, and the plan asks for the same ones thousands of times."""
+
+    def __init__(self, function: Callable[[T], R]) -> None:
+        functools.update_wrapper(self, function)
+        self._by_value = functools.cache(function)
+        self._by_object: dict[int, tuple[T, R]] = {}  # the object is kept, so that its number stays its own
+
+    def __call__(self, spec: T) -> R:
+        found = self._by_object.get(id(spec))
+        if found is None:
+            found = self._by_object[id(spec)] = (spec, self._by_value(spec))
+        return found[1]
+
+    def cache_clear(self) -> None:
+        self._by_value.cache_clear()
+        self._by_object.clear()
+
+
+@_Remembered
 def run_id(spec: Run) -> str:
     """The name of a run: equal specs and equal code give equal names, in every scale."""
-    if isinstance(spec, TranslationSpec):
-        stages = list(TRANSLATION_STAGES)
-    else:
-        stages = ["data", "models", "training", *(["cache"] if teacher_of(spec) else [])]
-    content = _canonical(spec, versions=True) | {"code": {stage: code_version(stage) for stage in stages}}
+    content = _canonical(spec, versions=True) | {"code": _versions(spec)}
     taught = _targets_slug(spec.targets) + _initial_slug(spec)
     return ".".join((_dataset_slug(spec.dataset), _model_slug(spec.model.name), taught, _hash8(content)))
+
+
+def _versions(spec: Run) -> dict[str, int]:
+    """Of the code that decides the numbers of a run, and of a cache that it reads."""
+    return {stage: code_version(stage) for stage in task_of(spec).stages}
 
 
 @functools.cache
@@ -113,8 +135,12 @@ def _parent_identity(spec: Run, parent: Parent, versions: bool) -> Any:
         return run_id(parent.run) if versions else spec_digest(parent.run)
     if isinstance(parent.run, TorchvisionWeights):  # the name says the content, by the beginning of its SHA-256
         return _torchvision_file(spec.model, parent.run)
-    # Where the user keeps a file does not matter, only what is in it.
-    return {name: value for name, value in to_dict(parent.run).items() if name not in ("weights", "logits")}
+    return _content_of_file(parent.run)
+
+
+def _content_of_file(own: UserNetwork | UserLogits | UserWeights) -> dict[str, Any]:
+    """Where the user keeps a file does not matter, only what is in it."""
+    return {name: value for name, value in to_dict(own).items() if name not in ("weights", "logits")}
 
 
 def _torchvision_file(model: ModelSpec, weights: TorchvisionWeights) -> str:
@@ -147,7 +173,7 @@ def _targets_slug(targets: Any) -> str:
             return f"ema-T{_short(T)}-b{_short(beta)}"
         case EntropyBonus():
             return f"entropy{_short(targets.weight)}"
-        case OwnLoss():
+        case CustomLoss():
             return f"own-{_model_slug(targets.loss)}-w{_short(targets.weight)}"
         case Distill(teacher=teacher, temperature=T, beta=beta, cache=cache, top_k=k, gradient_norm=norm):
             matched = "" if norm == "free" else "gradnorm-"
@@ -207,7 +233,7 @@ def _initial_slug(spec: Run) -> str:
 # ---------------------------------------------------------------- data, caches, probes
 
 
-@functools.cache
+@_Remembered
 def dataset_id(spec: DatasetSpec | CorpusSpec) -> str:
     """The name of the prepared data."""
     stage = "corpora" if isinstance(spec, CorpusSpec) else "data"
@@ -259,36 +285,11 @@ class CacheNeed:
         return self.teacher.seed_for(student_seed)
 
 
-def _image_cache_id(teacher: Teacher, dataset: DatasetSpec, augment: Augment, views: int, kind: str) -> str:
-    """`<teacher>.<checkpoint>-v<views>.<hash8>`; equal for all students that can share it."""
-    content: dict[str, Any] = {
-        "teacher": teacher_id(teacher),
-        "checkpoint": teacher.checkpoint,
-        "dataset": datasets.identity_of(dataset),
-        "augment": to_dict(augment),
-        "views": views,
-        "kind": kind,
-        "code": {stage: code_version(stage) for stage in CACHE_STAGES},
-    }
-    if not isinstance(teacher.run, Run):
-        content["own"] = {k: v for k, v in to_dict(teacher.run).items() if k not in ("weights", "logits")}
-    return f"{teacher_id(teacher)}.{teacher.checkpoint.replace(':', '')}-v{views}.{_hash8(content)}"
-
-
-@functools.cache
+@_Remembered
 def needed_cache(run: Run) -> CacheNeed | None:
-    """The cache of a distilling run; None without a teacher or where the teacher runs online.
-
-    `views: all` is one view per epoch that the student begins; one where augmentation leaves the pictures alone.
-    """
-    kind = cache_kind(run)
-    if kind is None or kind == "online":
-        return None
-    if isinstance(run, TranslationSpec):
-        return _text_cache(run, kind)
-    teacher = teacher_of(run)
-    assert teacher is not None
-    return _image_cache(run, teacher, kind)
+    """The cache of a distilling run; None without a teacher or where the teacher runs online."""
+    kind, teacher = cache_kind(run), teacher_of(run)
+    return None if teacher is None or kind is None or kind == "online" else _cache(run, teacher, kind)
 
 
 def caches_of(run: Run) -> tuple[CacheNeed, ...]:
@@ -297,65 +298,23 @@ def caches_of(run: Run) -> tuple[CacheNeed, ...]:
     need, reference = needed_cache(run), reference_of(run)
     if need is None or reference is None:
         return () if need is None else (need,)
-    assert isinstance(run, RunSpec)
-    return need, _image_cache(run, reference, need.kind)
+    return need, _cache(run, reference, need.kind)
 
 
-def _image_cache(run: RunSpec, teacher: Teacher, kind: str) -> CacheNeed:
-    targets = run.targets
-    assert isinstance(targets, Distill | LogitMatch)
-    rows = datasets.sizes(run.dataset)["train"]
-    if rows is None:
-        raise SpecError(
-            "dataset.train_size is needed to distil on an image folder: "
-            "declare the number of images that are left for training"
-        )
-    augment = run.recipe.augment
-    views = run.recipe.num_epochs(rows) if augment.random else 1
-    if targets.views != "all":
-        views = min(views, targets.views)
-    name = _image_cache_id(teacher, run.dataset, augment, views, kind)
-    row_bytes = datasets.info(run.dataset).num_classes * BYTES_PER_LOGIT
-    return CacheNeed(name, run, teacher, kind, views, rows, row_bytes)
+def _cache(run: Run, teacher: Teacher, kind: str) -> CacheNeed:
+    """`<teacher>.<checkpoint>-<v<views> or kind>.<hash8>`; equal for all students that can share it."""
+    task = task_of(run)
+    views, rows, row_bytes, fixed_bytes = task.cache_size(kind)
+    label, own = task.cache_key(kind, views)
+    which = {"teacher": teacher_id(teacher), "checkpoint": teacher.checkpoint, "kind": kind}
+    content = which | own | {"code": _versions(run)}
+    if not isinstance(teacher.run, Run):
+        content["own"] = _content_of_file(teacher.run)
+    name = f"{teacher_id(teacher)}.{teacher.checkpoint.replace(':', '')}-{label}.{_hash8(content)}"
+    return CacheNeed(name, run, teacher, kind, views, rows, row_bytes, fixed_bytes)
 
 
-def _text_cache(run: TranslationSpec, kind: str) -> CacheNeed:
-    """`<teacher>.<checkpoint>-<kind>.<hash8>`. The log-normaliser of `topk_lse` belongs to one T, all else to none."""
-    targets = run.targets
-    assert isinstance(targets, Distill)
-    assert isinstance(targets.teacher.run, TranslationSpec)
-    rows = corpora.tokens(run.dataset)["train"]
-    if rows is None:
-        raise SpecError(
-            "dataset.train_tokens is needed to distil on text of your own: declare the tokens of its training part, "
-            "at least as many as there are (softlabels data counts them)"
-        )
-    V, k = corpora.vocabulary(run.dataset), targets.top_k
-    width = transformers.options(targets.teacher.run.model)["dim"]
-    content = {
-        "teacher": teacher_id(targets.teacher),
-        "checkpoint": targets.teacher.checkpoint,
-        "kind": kind,
-        "k": k,
-        "temperature": targets.given_temperature if kind == "topk_lse" else None,
-        "code": {stage: code_version(stage) for stage in TRANSLATION_STAGES},
-    }
-    label = kind if k is None else f"{kind}{k}"
-    name = f"{teacher_id(targets.teacher)}.{targets.teacher.checkpoint}-{label}.{_hash8(content)}"
-    each = {"features": 2 * width, "dense": 2 * V, "topk_drop": 0, "topk_lse": 4}[kind]
-    if k is not None:
-        each += k * (BYTES_PER_LOGIT + index_bytes(V))
-    sentences = 16 * (corpora.pairs(run.dataset) or rows // 20)  # offsets and hashes
-    return CacheNeed(
-        name, run, targets.teacher, kind, 1, rows, each, sentences + (4 * V * width if kind == "features" else 0)
-    )
-
-
-def index_bytes(vocabulary: int) -> int:
-    """Bytes of the number of a type."""
-    return 2 if vocabulary <= 1 << 16 else 4
-
-
+@_Remembered
 def probe_id(probe: AnyProbe) -> str:
     """The name of a probe's file: `<split>-<what>.<hash8>`; translations say T and the checkpoint."""
     detail = f"-T{_short(probe.temperature)}-{probe.checkpoint}" if isinstance(probe, Translations) else ""

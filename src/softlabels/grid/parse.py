@@ -1,6 +1,6 @@
-"""Plain values (YAML, JSON) to specs and nothing in between: an unknown key or a wrong type is an error.
+"""YAML and JSON values to specs, by pydantic: an unknown key or a wrong type is an error of one sentence.
 
-The inverse of `spec.to_dict`: `from_dict(type(x), to_dict(x), where) == x`.
+The inverse of `to_dict`: `from_dict(type(x), to_dict(x), where) == x`.
 """
 
 from __future__ import annotations
@@ -8,31 +8,81 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import json
 import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from softlabels.errors import SpecError
-from softlabels.grid.spec import Run, RunSpec, TranslationSpec
 
 T = TypeVar("T")
+Count = Annotated[int, Field(ge=1)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+"""Hexadecimal."""
+STRICT = ConfigDict(extra="forbid", strict=True)
+"""Of all specs: no key is overlooked, no value is turned into one of another type but whole numbers into numbers."""
 
 
 def from_dict(cls: type[T], value: Any, where: str) -> T:
-    """A dataclass of `grid.spec` or `grid.probes` from plain values; `where` is "file: dotted.key".
+    """An object of `cls` from plain values; `where` is "file: dotted.key". What is one already stays as it is.
 
     Raises:
-        SpecError: one sentence that names file and key and lists what is allowed there.
+        SpecError: one sentence that names file and key and says what is allowed there.
     """
-    return typing.cast(T, _dataclass(cls, value, where))
+    try:
+        return typing.cast(T, _built(cls, value, where))
+    except (ValidationError, SpecError):
+        return typing.cast(T, _validated(cls, value, where))  # which says what is wrong
 
 
-def run_from(value: Any, where: str) -> Run:
-    """The spec of a run of either task (raises as `from_dict`)."""
-    is_translation = isinstance(value, Mapping) and value.get("task") == "translation"
-    return from_dict(TranslationSpec, value, where) if is_translation else from_dict(RunSpec, value, where)
+def check_part(classes: Iterable[type], value: Mapping[str, Any], where: str, also: tuple[str, ...] = ()) -> None:
+    """Check the fields that are given of something that is not whole, of the class that knows most of them.
+
+    Args:
+        also: further keys, which have no class.
+
+    Raises:
+        SpecError: as `from_dict`.
+    """
+    hints = [_hints(cls) for cls in classes]
+    known = max(hints, key=lambda found: len(found.keys() & value.keys()))
+    for name, item in value.items():
+        if name not in {*known, *also}:
+            raise SpecError(f"{where} has no key {name!r}; allowed: {', '.join([*known, *also])}")
+        if name in known:
+            _validated(known[name], item, key(where, name))
+
+
+def to_dict(value: Any) -> Any:
+    """A spec as plain JSON values, fields at their default left out (the `kind` of a union is kept)."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        result = {}
+        for f in dataclasses.fields(value):
+            item = getattr(value, f.name)
+            default = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+            if f.name == "kind" or default is dataclasses.MISSING or item != default:
+                result[f.name] = {name: to_dict(v) for name, v in item} if f.name == "options" else to_dict(item)
+        return result
+    if isinstance(value, tuple):
+        return [to_dict(v) for v in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # 1 and 1.0 are one value
+    return value
+
+
+def rule(condition: bool, message: str) -> None:
+    """A rule of what stands somewhere in a file: `from_dict` says where.
+
+    Raises:
+        PydanticCustomError: the condition does not hold.
+    """
+    if not condition:
+        raise PydanticCustomError("rule", "{message}", {"message": message})
 
 
 def key(where: str, name: str) -> str:
@@ -54,103 +104,6 @@ def require_known(name: Any, names: Iterable[str], where: str, what: str) -> Non
         )
 
 
-@functools.cache
-def _hints(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
-
-
-@functools.cache
-def _fields(cls: type) -> tuple[dataclasses.Field[Any], ...]:
-    return tuple(f for f in dataclasses.fields(cls) if f.init)
-
-
-def _dataclass(cls: type, value: Any, where: str) -> Any:
-    if isinstance(value, cls):  # built already
-        return value
-    names = [f.name for f in _fields(cls)]
-    if not isinstance(value, Mapping):
-        raise SpecError(f"{where} must be a mapping with the keys {', '.join(names)}, not {_say(value)}")
-    for name in value:
-        if name not in names:
-            raise SpecError(f"{where} has no key {name!r}; allowed: {', '.join(names)}")
-    for f in _fields(cls):
-        needed = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-        if needed and f.name not in value:
-            raise SpecError(f"{key(where, f.name)} is missing")
-    hints = _hints(cls)
-    given = {
-        name: _options(item, key(where, name))
-        if (cls.__name__, name) == ("ModelSpec", "options")
-        else _value(hints[name], item, key(where, name))
-        for name, item in value.items()
-    }
-    try:
-        return cls(**given)
-    except SpecError as error:  # a rule of the spec itself, which does not know its file
-        raise SpecError(f"{where}: {error}") from None
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    """Check `value` against a type hint and build what it describes."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any:
-        return freeze(value)
-    if dataclasses.is_dataclass(hint):
-        return _dataclass(typing.cast(type, hint), value, where)
-    if origin is typing.Literal:
-        if any(value is a or (type(value) is type(a) and value == a) for a in args):
-            return value
-    elif origin is tuple:
-        if isinstance(value, list | tuple):
-            if args[-1] is Ellipsis:
-                return tuple(_value(args[0], v, f"{where}[{i}]") for i, v in enumerate(value))
-            if len(value) == len(args):
-                return tuple(_value(a, v, f"{where}[{i}]") for i, (a, v) in enumerate(zip(args, value, strict=True)))
-    elif origin in (typing.Union, types.UnionType):
-        return _union(args, value, where)
-    elif hint is float:
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-            return float(value)
-    elif type(value) is hint or (hint is type(None) and value is None):
-        return value
-    raise SpecError(f"{where} must be {_describe(hint)}, not {_say(value)}")
-
-
-def _union(args: tuple[Any, ...], value: Any, where: str) -> Any:
-    classes = tuple(a for a in args if dataclasses.is_dataclass(a))
-    if classes and isinstance(value, Mapping):
-        return _dataclass(_member(classes, value, where), value, where)
-    # An int that may also be a float stays an int (a holdout of 1000 is a count), so the exact type goes first.
-    for hint in sorted(args, key=lambda a: a is float):
-        try:
-            return _value(hint, value, where)
-        except SpecError:
-            continue
-    raise SpecError(f"{where} must be {' or '.join(_describe(a) for a in args)}, not {_say(value)}")
-
-
-def _member(classes: tuple[Any, ...], value: Mapping[str, Any], where: str) -> type:
-    """The class of a tagged union: by its `kind`, or by the key that only this class has."""
-    kinds = {c.kind: c for c in classes if hasattr(c, "kind")}
-    if kinds:
-        if value.get("kind") not in kinds:
-            raise SpecError(f"{key(where, 'kind')} must be one of {', '.join(kinds)}, not {_say(value.get('kind'))}")
-        return typing.cast(type, kinds[value["kind"]])
-    for name in ("weights", "logits", "torchvision", "label"):
-        if name in value:
-            return next((c for c in classes if name in {f.name for f in _fields(c)}), typing.cast(type, classes[0]))
-    if value.get("task") == "translation":
-        return TranslationSpec
-    return typing.cast(type, classes[0])
-
-
-def _options(value: Any, where: str) -> tuple[tuple[str, Any], ...]:
-    """Options of a network: a mapping, kept as sorted pairs so that their order means nothing."""
-    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
-        raise SpecError(f"{where} must be a mapping of option names to values, not {_say(value)}")
-    return tuple((name, freeze(value[name])) for name in sorted(value))
-
-
 def freeze(value: Any) -> Any:
     """Lists as tuples and mappings as sorted pairs, so that a spec can be hashed."""
     if isinstance(value, Mapping):
@@ -160,15 +113,169 @@ def freeze(value: Any) -> Any:
     return value
 
 
-def _describe(hint: Any) -> str:
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Literal:
-        return " or ".join(map(repr, args))
-    if origin is tuple:
-        many = args[-1] is Ellipsis
-        return f"a list of {_describe(args[0]) if many else len(args)}{'' if many else ' values'}"
-    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "null"}
-    return names.get(hint, f"a mapping ({getattr(hint, '__name__', hint)})")
+# ---------------------------------------------------------------- validation
+
+
+def _built(hint: Any, value: Any, where: str) -> Any:
+    """As `_validated`, but what is built already, like a teacher's run in a student's, is not built again."""
+    if dataclasses.is_dataclass(value) and isinstance(value, tuple(_members(hint))):
+        return value
+    if not _holds_built(value):
+        return _from_json(hint, _plain(value, where))
+    classes = {getattr(cls, "kind", None): cls for cls in _members(hint)}
+    cls: Any = next(iter(classes.values())) if len(classes) == 1 else classes.get(value.get("kind"))
+    hints = _hints(cls)
+    if not value.keys() <= hints.keys():
+        raise SpecError(f"{where} has an unknown key")
+    return cls(**{name: _built(hints[name], item, key(where, name)) for name, item in value.items()})
+
+
+def _from_json(hint: Any, plain: Any) -> Any:
+    # By way of JSON, because strict Python takes no list for a tuple and no mapping for a dataclass.
+    return _adapter(hint).validate_json(json.dumps(plain))
+
+
+def _holds_built(value: Any) -> bool:
+    """Whether something in a mapping is built already."""
+    return isinstance(value, dict) and any(dataclasses.is_dataclass(v) or _holds_built(v) for v in value.values())
+
+
+def _validated(hint: Any, value: Any, where: str) -> Any:
+    plain = _plain(value, where)
+    try:
+        return _from_json(hint, plain)
+    except ValidationError as error:
+        raise SpecError(_sentence(error.errors(include_url=False), hint, value, where)) from None
+    except SpecError as error:  # a rule of the spec itself, which does not know its file
+        raise SpecError(f"{where.removesuffix(':')}: {error}") from None
+
+
+@functools.cache
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(hint, config=None if dataclasses.is_dataclass(hint) else STRICT)
+
+
+def _plain(value: Any, where: str) -> Any:
+    """A value as JSON knows it, specs that are built already among it.
+
+    Raises:
+        SpecError: a date, which YAML reads without being asked, or a number that is infinite or none.
+    """
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item, key(where, str(name))) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
+    if dataclasses.is_dataclass(value):
+        return to_dict(value)
+    if not isinstance(value, str | int | float | None) or (isinstance(value, float) and not math.isfinite(value)):
+        raise SpecError(
+            f"{where.removesuffix(':')} must be a text, a finite number, a list or a mapping, not {_say(value)}"
+        )
+    return value
+
+
+# ---------------------------------------------------------------- what is wrong, in a sentence
+
+_WORDS = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a number",
+    "string_type": "a text",
+    "bool_type": "true or false",
+    "none_required": "null",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "dataclass_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "literal_error": "{expected}",
+    "union_tag_invalid": "one of {expected_tags}",
+    "greater_than": "> {gt}",
+    "greater_than_equal": "≥ {ge}",
+    "less_than": "< {lt}",
+    "less_than_equal": "≤ {le}",
+    "too_short": "a list of at least {min_length}",
+    "too_long": "a list of at most {max_length}",
+    "string_pattern_mismatch": "a text that matches {pattern}",
+}
+"""What a value must be, by pydantic's name of the error."""
+_RANKS = {"unexpected_keyword_argument": 0, "missing": 1, "union_tag_not_found": 1}
+
+
+def _sentence(errors: list[ErrorDetails], hint: Any, value: Any, where: str) -> str:
+    """The fault that explains most: an unknown key, else a missing one, else a wrong value."""
+    first = min(errors, key=lambda e: _RANKS.get(e["type"], 2))
+    path = _path(first["loc"], value)
+    names = path[:-1] if _RANKS.get(first["type"]) == 0 else path
+    for part in names:
+        where = f"{where}[{part}]" if isinstance(part, int) else key(where, part)
+    if _RANKS.get(first["type"]) == 0:
+        allowed = _fields_at(hint, first["loc"][:-1])
+        return f"{where.removesuffix(':')} has no key {path[-1]!r}; allowed: {', '.join(allowed)}"
+    if first["type"] == "missing" and isinstance(first["loc"][-1], int):  # of a list of fixed length
+        length = 1 + max(e["loc"][-1] for e in errors if e["type"] == "missing" and isinstance(e["loc"][-1], int))
+        return f"{where} must be a list of {length} values, not {_say(first['input'])}"
+    if first["type"] in ("missing", "union_tag_not_found"):
+        return f"{key(where, 'kind' if first['type'] != 'missing' else str(first['loc'][-1]))} is missing"
+    if first["type"] == "union_tag_invalid":
+        where, first["input"] = key(where, "kind"), first["input"]["kind"]
+    same = [e for e in errors if _path(e["loc"], value) == path and e["input"] == first["input"]]
+    if broken := next((e["msg"] for e in same if e["type"] == "rule"), None):
+        return f"{where.removesuffix(':')}: {broken}"
+    if first["type"] == "dataclass_type":
+        keys = ", ".join(_fields_at(hint, first["loc"]))
+        return f"{where.removesuffix(':')} must be a mapping with the keys {keys}, not {_say(first['input'])}"
+    wanted = dict.fromkeys(
+        _WORDS[e["type"]].format(**e.get("ctx", {})) if e["type"] in _WORDS else e["msg"] for e in same
+    )
+    return f"{where.removesuffix(':')} must be {' or '.join(wanted)}, not {_say(first['input'])}"
+
+
+def _path(loc: tuple[int | str, ...], value: Any) -> list[int | str]:
+    """Keys and indices of a place in `value`, without the names that pydantic gives to members of unions."""
+    path: list[int | str] = []
+    for part in loc:
+        is_key = isinstance(value, Mapping) and part in value
+        if is_key or (isinstance(value, list | tuple) and isinstance(part, int) and part < len(value)):
+            path.append(part)
+            value = value[part]
+    return path
+
+
+def _fields_at(hint: Any, loc: tuple[int | str, ...]) -> list[str]:
+    """The keys of the class at a place."""
+    found = _members(hint)
+    for part in loc:
+        tagged = [h for h in found if getattr(h, "kind", None) == part or getattr(h, "__name__", None) == part]
+        below = [m for h in found for m in _below(h, part)]
+        found = tagged or below or found
+    return list(dict.fromkeys(name for h in found for name in _hints(h)))
+
+
+def _below(hint: Any, part: int | str) -> list[Any]:
+    if part in (hints := _hints(hint)):
+        return _members(hints[part])
+    arguments = [a for a in typing.get_args(hint) if a is not Ellipsis]
+    return _members(arguments[-1]) if arguments else []
+
+
+def _members(hint: Any) -> list[Any]:
+    """Of a union, all; without `Annotated`."""
+    if typing.get_origin(hint) is typing.Annotated:
+        return _members(typing.get_args(hint)[0])
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return [m for a in typing.get_args(hint) for m in _members(a)]
+    return [hint]
+
+
+@functools.cache
+def _hints(hint: Any) -> dict[str, Any]:
+    if not dataclasses.is_dataclass(hint):
+        return {}
+    hints = typing.get_type_hints(hint, include_extras=True)
+    return {f.name: hints[f.name] for f in dataclasses.fields(hint)}
 
 
 def _say(value: Any) -> str:

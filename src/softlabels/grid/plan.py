@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from softlabels.errors import SpecError
-from softlabels.grid.probes import AnyProbe
+from softlabels.grid.parse import STRICT
+from softlabels.grid.parts.probes import AnyProbe
 from softlabels.grid.spec import Run, parents_of
 
 
@@ -35,7 +39,7 @@ class Artifact:
     id: str
     title: str
     kind: Literal["figure", "table"]
-    draw: str
+    plot: str
     """Module of `softlabels.figures` that measures and draws it."""
     members: tuple[Member, ...]
     probes: tuple[tuple[str, AnyProbe], ...]
@@ -43,7 +47,7 @@ class Artifact:
     options: Mapping[str, Any]
     """What the drawing module reads: class triples, reference temperatures, …"""
     notes: tuple[str, ...]
-    """Substitutions and thinned axes, said on the face of the artifact."""
+    """Substitutions and subsampled axes, said on the face of the artifact."""
     variants: tuple[str, ...] = ()
     """Discrepancy ids (reference register) whose default or variant this artifact runs."""
 
@@ -78,30 +82,38 @@ TAKEN_OPTIONS = (
 """Options of sbatch that the plugin or softlabels gives."""
 
 
-@dataclass(frozen=True)
-class Jobs:
+@pydantic_dataclass(frozen=True, config=STRICT)
+class JobSettings:
     """What the user says about the jobs of this machine or cluster; no number depends on it."""
 
-    device: str = "auto"
-    max_minutes: int = 1440
-    """The longest time that one job asks for."""
-    checkpoint_seconds: int = 60
-    """Between two checkpoints of a training."""
-    gpu_share: int | None = None
-    """SLURM shards that a small run takes instead of a whole GPU; None: the site has none."""
-    stage: str | None = None
-    """Node-local folder to which jobs copy what they read; may hold $VARIABLES. None: they read it where it is."""
-    workers: int = 4
-    """Processes beside a job that decode pictures kept as files; 0: the job does it itself."""
-    sbatch: str | None = None
-    """Further options of sbatch."""
+    max_minutes: Annotated[int, Field(ge=2, le=100000)] = 1440
+    """Longest time in minutes that one job asks for; longer work stops in time and goes on in a further one."""
+    checkpoint_seconds: Annotated[int, Field(ge=1)] = 60
+    """Seconds between two checkpoints of a training."""
+    gpu_share: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """SLURM shards that a small run takes instead of a whole GPU, null where the site has none."""
+    stage: Annotated[str, Field(min_length=1)] | None = None
+    """Node-local folder (may hold $VARIABLES) to which data and cache shards are copied first, null to read them where
+    they are."""
+    workers: Annotated[int, Field(ge=0, le=256)] = 4
+    """Processes beside each job that decode images kept as files, 0 for none."""
+    sbatch: Annotated[str, Field(min_length=1)] | None = None
+    """Further options of sbatch, null for none."""
 
     def __post_init__(self) -> None:
         if self.sbatch and (taken := re.search(TAKEN_OPTIONS, self.sbatch)):
             raise SpecError(
-                f"config.yaml: jobs.sbatch: {taken[1]} is set for each job already; partition, account and GPU are in "
+                f"jobs.sbatch: {taken[1]} is set for each job already; partition, account and GPU are in "
                 "workflow/profiles/slurm/config.yaml, the rest in the block jobs"
             )
+
+
+@pydantic_dataclass(frozen=True, config=STRICT)
+class Jobs(JobSettings):
+    """The same, and where they compute."""
+
+    device: str = "auto"
+    """`cpu`: what recipes say in bf16 is planned in fp32."""
 
 
 @dataclass(frozen=True)
@@ -114,20 +126,14 @@ class Plan:
     """Run id → spec, teachers included, teachers before their students."""
     seeds: Mapping[str, tuple[int, ...]]
     """Run id → every seed that some artifact or student needs."""
-    block: int
-    """Seeds of one run that one job trains."""
-    pack: int
-    """Blocks that one job trains, one after another (start-up is paid once)."""
     flops_per_second: float
     """Assumed rate of the scale's device where no benchmark is recorded."""
     translation_flops_per_second: float | None = None
     """Of translation runs, whose products are larger; None: the same."""
     max_cache_bytes: int | None = None
-    pack_minutes: float | None = None
-    """Estimated minutes beyond which a job takes no further block; None: no limit."""
-    jobs: Jobs = Jobs()
-    warnings: tuple[str, ...] = ()
-    """What can be run and probably should not; said by the audit and before a workflow starts."""
+    jobs: Jobs = field(default_factory=Jobs)
+    in_fp32: frozenset[str] = frozenset()
+    """Ids of runs whose recipes say bf16 and that are planned in fp32, for a CPU."""
 
     def rate(self, run: Run) -> float:
         """Assumed operations per second of a run."""

@@ -12,32 +12,41 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
 
 from softlabels.errors import require
-from softlabels.grid.initial import TorchvisionWeights, UserWeights, torchvision_file
-from softlabels.grid.label_targets import BetaSmoothing, Hard, LabelTargets, Smooth
-from softlabels.grid.overhaul import Overhaul
-from softlabels.grid.recipe import Normalise, Recipe
-from softlabels.grid.translation import CorpusSpec, TranslationRecipe
+from softlabels.grid.parse import STRICT, Sha256, freeze, from_dict
+from softlabels.grid.parse import to_dict as to_dict
+from softlabels.grid.parts.feature_distillation import Overhaul
+from softlabels.grid.parts.initial import TorchvisionWeights, UserWeights, torchvision_file
+from softlabels.grid.parts.label_targets import BetaSmoothing, Hard, LabelTargets, Smooth
+from softlabels.grid.parts.recipe import Normalise, Recipe
+from softlabels.grid.parts.translation import CorpusSpec, TranslationRecipe
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class DatasetSpec:
-    """A data set and how its training part is split; `name` is a key of `grid.datasets.DATASETS`."""
+    """A data set and how its training part is split; `name` is a key of `grid.declared.datasets.DATASETS`."""
 
     name: str
+    """digits, glyphs, mnist, cifar10, cifar100, imagenet, cub200_2011, tiny_imagenet, or folder for your own."""
     holdout: int | float | None = None
     """Validation examples taken from training: a count, a fraction, 0 for none; None: as declared."""
     split: Literal["stratified", "last"] = "stratified"
+    """Which examples are held out: a share of each class, drawn by `split_seed`, or the last ones."""
     split_seed: int = 0
+    """Seed of the stratified choice."""
     train_limit: int | None = None
     """Keep this many training examples (stratified, seeded) after the split."""
     path: str | None = None
     """Image folder only: the directory with `train/<class>/…` and optionally `val/`, `test/`."""
-    sha256: str | None = None
+    sha256: Sha256 | None = None
     """Image folder only: declared fingerprint (`softlabels fingerprint`), part of the identity."""
     num_classes: int | None = None
     """Image folder only."""
@@ -46,9 +55,9 @@ class DatasetSpec:
     train_size: int | None = None
     """Image folder only: declared number of training images, for the audit."""
     keep: Literal["arrays", "files"] = "arrays"
-    """Image folder only: small pictures as arrays of one size, or the files, decoded whenever they are seen."""
+    """Image folder only: small images as arrays of one size, or the files, decoded whenever they are seen."""
     undecodable: Literal["refuse", "skip"] = "refuse"
-    """Image folder kept as files only: pictures that do not decode are an error, or left out and listed."""
+    """Image folder kept as files only: images that do not decode are an error, or left out and listed."""
 
     def __post_init__(self) -> None:
         if self.holdout is not None:
@@ -77,22 +86,31 @@ class DatasetSpec:
 
     @property
     def keeps_files(self) -> bool:
-        """Whether pictures stay in their original files, of any size, until they are seen."""
+        """Whether images stay in their original files, of any size, until they are seen."""
         return self.keep == "files" or self.name in KEPT_AS_FILES
 
 
 KEPT_AS_FILES = ("imagenet", "cub200_2011", "tiny_imagenet")
 
 
-@dataclass(frozen=True)
+def _sorted_pairs(options: Any) -> Any:
+    """A mapping as pairs, so that a spec can be hashed and the order means nothing."""
+    if isinstance(options, list):
+        raise PydanticCustomError("dict_type", "a mapping")
+    return freeze(options) if isinstance(options, Mapping) else options
+
+
+@dataclass(frozen=True, config=STRICT)
 class ModelSpec:
-    """A network: a name of `grid.zoo.MODELS`, or an import path `package.module:factory`.
+    """A network: a name of `grid.zoo.networks.MODELS`, or an import path `package.module:factory`.
 
     A factory is called as `factory(num_classes=K, shape=(C, H, W), **options)`.
     """
 
     name: str
-    options: tuple[tuple[str, Any], ...] = ()
+    """A network of the zoo, or an import path."""
+    options: Annotated[tuple[tuple[str, Any], ...], BeforeValidator(_sorted_pairs)] = ()
+    """Keyword arguments of the network's constructor."""
 
     def __post_init__(self) -> None:
         names = [name for name, _ in self.options]
@@ -100,31 +118,59 @@ class ModelSpec:
             require(names.count(name) == 1, f"model.options: {name} is given twice")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class UserNetwork:
     """A network trained elsewhere: safetensors weights of a model of the zoo or an import path."""
 
     model: ModelSpec
+    """The network that has these weights."""
     weights: str
-    sha256: str
+    """Path of a safetensors file."""
+    sha256: Sha256
+    """SHA-256 of that file."""
     normalise: Normalise = "none"
+    """What that network expects of its images."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class UserLogits:
     """Logits computed elsewhere: `.npy` `[N, K]` in the order of the training images of the prepared data."""
 
     logits: str
-    sha256: str
+    """Path of a `.npy` file."""
+    sha256: Sha256
+    """SHA-256 of that file."""
 
 
-@dataclass(frozen=True)
+def _kind_of_parent(value: Any) -> str:
+    """The name of the class of a parent's `run`, by the key that only this class has."""
+    if not isinstance(value, Mapping):
+        return type(value).__name__
+    if "weights" in value:
+        return "UserNetwork" if "model" in value else "UserWeights"
+    if value.get("task") == "translation":
+        return "TranslationSpec"
+    return "UserLogits" if "logits" in value else "TorchvisionWeights" if "torchvision" in value else "RunSpec"
+
+
+@dataclass(frozen=True, config=STRICT)
 class Parent:
     """A network that a run learns from or begins with: another run at one of its checkpoints, or one from elsewhere."""
 
-    run: RunSpec | TranslationSpec | UserNetwork | UserLogits | TorchvisionWeights | UserWeights
-    seed: Literal["same"] | int = "same"
+    run: Annotated[
+        Annotated[RunSpec, Tag("RunSpec")]
+        | Annotated[TranslationSpec, Tag("TranslationSpec")]
+        | Annotated[UserNetwork, Tag("UserNetwork")]
+        | Annotated[UserLogits, Tag("UserLogits")]
+        | Annotated[TorchvisionWeights, Tag("TorchvisionWeights")]
+        | Annotated[UserWeights, Tag("UserWeights")],
+        Discriminator(_kind_of_parent),
+    ]
+    """The network."""
+    seed: Literal["same"] | Annotated[int, Field(ge=0)] = "same"
+    """same: the run's own seed; or one seed for all."""
     checkpoint: str = "last"
+    """last, best or step:<n>."""
     role: ClassVar[str] = "parent"
 
     def __post_init__(self) -> None:
@@ -156,15 +202,22 @@ class Parent:
         return seed if self.seed == "same" else self.seed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Teacher(Parent):
-    """Who teaches: another run or something of the user's own. Its seed also owns the stream of views."""
+    """Who teaches: another run, or weights or logits of the user's. Its seed also draws the views of its cache."""
 
-    run: RunSpec | TranslationSpec | UserNetwork | UserLogits
+    run: Annotated[
+        Annotated[RunSpec, Tag("RunSpec")]
+        | Annotated[TranslationSpec, Tag("TranslationSpec")]
+        | Annotated[UserNetwork, Tag("UserNetwork")]
+        | Annotated[UserLogits, Tag("UserLogits")],
+        Discriminator(_kind_of_parent),
+    ]
+    """The network that teaches, or its logits."""
     role: ClassVar[str] = "teacher"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Initial(Parent):
     """The weights that a run begins with: of another run of the same network, of torchvision, or of a file.
 
@@ -172,41 +225,57 @@ class Initial(Parent):
     Chandrasegaran et al. begin networks on CUB-200 with ones trained on ImageNet (supplement F).
     """
 
-    run: RunSpec | TorchvisionWeights | UserWeights
+    run: Annotated[
+        Annotated[RunSpec, Tag("RunSpec")]
+        | Annotated[TorchvisionWeights, Tag("TorchvisionWeights")]
+        | Annotated[UserWeights, Tag("UserWeights")],
+        Discriminator(_kind_of_parent),
+    ]
+    """The network whose weights are taken."""
     head: Literal["new", "kept"] = "new"
+    """The last layer: drawn from the seed (new), or taken over (kept)."""
     role: ClassVar[str] = "initial"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class EqualEntropy:
-    """A temperature that depends on results: that at which the teacher's targets are as soft as other ones.
+    """A temperature that is solved: that at which the teacher's targets are as soft as those of another teacher.
 
     Solved when training starts, such that the mean entropy of the teacher's targets over the training images equals
     that of the targets of `entropy_of` at its `temperature` (T_a and T_b of Chandrasegaran et al., App. H).
     """
 
     entropy_of: Teacher
+    """The other teacher."""
     temperature: float
+    """T > 0 of that teacher."""
 
     def __post_init__(self) -> None:
         require(self.temperature > 0, f"targets.temperature.temperature must be > 0, not {self.temperature}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class MeanLabel:
-    """A temperature that depends on results: that at which the mean label of the true class is `label`.
+    """A temperature that is solved: that at which the mean target of the true class is `label`.
 
     Solved when training starts, such that 1 − β + β·pᵗ_y(T) has this mean over the training images (Zhang & Sabuncu
     2020, Sec. 7.1: 0.85, to compare with label smoothing of 0.15).
     """
 
     label: float
+    """Target of the true class, 1 − β + β·mean pᵗ_y(T): a probability in (1 − β, 1)."""
 
     def __post_init__(self) -> None:
         require(0 < self.label < 1, f"targets.temperature.label must lie in (0, 1), not {self.label}")
 
 
-@dataclass(frozen=True)
+def _kind_of_temperature(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "EqualEntropy" if "entropy_of" in value else "MeanLabel"
+    return type(value).__name__ if isinstance(value, EqualEntropy | MeanLabel) else "float"
+
+
+@dataclass(frozen=True, config=STRICT)
 class Distill:
     """Distillation: (1 − β)·H(y, p) + β·[T²]·multiplier·D(pᵗ(T), p(T or 1)).
 
@@ -216,13 +285,26 @@ class Distill:
     """
 
     teacher: Teacher
-    temperature: float | EqualEntropy | MeanLabel
+    """Who teaches."""
+    temperature: Annotated[
+        Annotated[float, Tag("float")]
+        | Annotated[EqualEntropy, Tag("EqualEntropy")]
+        | Annotated[MeanLabel, Tag("MeanLabel")],
+        Discriminator(_kind_of_temperature),
+    ]
+    """T > 0 of the teacher: a number, or solved from its logits when training starts."""
     beta: float = 1.0
+    """β, weight of the distillation term, in (0, 1]."""
     student_tempered: bool = True
+    """Whether the student's logits are divided by T too."""
     t2: bool = True
+    """Whether the term is multiplied with T²."""
     form: Literal["kl", "ce"] = "kl"
+    """Divergence or cross-entropy; their gradients are equal."""
     reduction: Literal["batchmean", "mean"] = "batchmean"
+    """Mean over the batch, or over all N·K numbers."""
     multiplier: float = 1.0
+    """Factor on the soft term."""
     hard_weight: float | None = None
     """Weight of the hard term; None: 1 − β."""
     hard_alpha: float = 0.0
@@ -237,8 +319,8 @@ class Distill:
     """k of `topk_drop` and `topk_lse`."""
     gradient_norm: Literal["free", "matched"] = "free"
     """`matched`: batch by batch, the term's gradient with respect to the logits [B, K] is scaled to the Frobenius norm
-    that it would have with T = 1 for teacher and student, so that T turns the steps of SGD and does not lengthen them.
-    The norm is that of the whole batch: no `micro_batch` and no `update_freq`."""
+    that it would have with T = 1 for teacher and student, so that T changes the direction of the gradient, not its
+    norm. The norm is that of the whole batch: no `micro_batch` and no `update_freq`."""
     features: Overhaul | None = None
     """A further term on features of the teacher, which then runs online."""
     kind: Literal["distill"] = "distill"
@@ -295,7 +377,7 @@ class Distill:
 
     @property
     def is_solved(self) -> bool:
-        """Whether the temperature depends on results."""
+        """Whether the temperature is solved when training starts."""
         return isinstance(self.temperature, EqualEntropy | MeanLabel)
 
     @property
@@ -310,15 +392,20 @@ class Distill:
         return 1 - self.beta if self.hard_weight is None else self.hard_weight
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class LogitMatch:
     """Logit regression: (1 − β)·H(y, p) + β·½‖z − zᵗ‖² (Müller A.5), mean or sum over the K logits."""
 
     teacher: Teacher
+    """Who teaches."""
     beta: float
+    """β, weight of the squared error, in (0, 1]."""
     reduction: Literal["mean", "sum"] = "mean"
+    """Mean or sum over the K logits."""
     views: int | Literal["all"] = "all"
+    """Augmented views cached per image; view = epoch mod views."""
     cache: Literal["dense", "online"] = "dense"
+    """dense: fp16 logits, computed once for all students; online: the teacher runs beside the student."""
     kind: Literal["logit_match"] = "logit_match"
 
     def __post_init__(self) -> None:
@@ -329,29 +416,33 @@ class LogitMatch:
 Targets = LabelTargets | Distill | LogitMatch
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class RunSpec:
     """One image network trained on one kind of target; seeds are not part of it."""
 
     dataset: DatasetSpec
+    """What it is trained on."""
     model: ModelSpec
-    targets: Targets
+    """The network."""
+    targets: Annotated[Targets, Field(discriminator="kind", description="Targets of the loss.")]
     recipe: Recipe
+    """How it is trained."""
     task: Literal["image"] = "image"
+    """Images."""
     initial: Initial | None = None
     """None: weights drawn from the seed. With `head: kept` and `recipe.steps: 0` a network is only measured, and
     `targets` says what it was trained on."""
 
     def __post_init__(self) -> None:
-        _settle(self, "dense", ("dense", "online"))
-        _settle_initial(self)
+        _canonicalise(self, "dense", ("dense", "online"))
+        _canonicalise_initial(self)
         require(
             self.dataset.keeps_files or self.recipe.augment.side is None,
-            f"recipe.augment.side has an effect only on pictures kept as files, and {self.dataset.name}'s are arrays",
+            f"recipe.augment.side has an effect only on images kept as files, and {self.dataset.name}'s are arrays",
         )
         require(
             not self.dataset.keeps_files or self.recipe.augment.side is not None,
-            f"recipe.augment.side is needed: {self.dataset.name} keeps its pictures as files of any size",
+            f"recipe.augment.side is needed: {self.dataset.name} keeps its images as files of any size",
         )
         teacher = teacher_of(self)
         require(teacher is None or not isinstance(teacher.run, TranslationSpec), "a translation run teaches no images")
@@ -364,7 +455,7 @@ class RunSpec:
             for name in ("crop", "side"):
                 require(
                     getattr(teacher.run.recipe.augment, name) == getattr(self.recipe.augment, name),
-                    f"recipe.augment.{name} of teacher and student must be equal: both look at the same picture",
+                    f"recipe.augment.{name} of teacher and student must be equal: both look at the same image",
                 )
         if teacher is not None and isinstance(teacher.run, UserLogits):
             require(
@@ -377,18 +468,22 @@ class RunSpec:
         _check_whole_batches(self, "micro_batch", self.recipe.micro_batch is None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class TranslationSpec:
     """One translation network trained by fairseq on one kind of target; seeds are not part of it."""
 
     dataset: CorpusSpec
+    """What it is trained on."""
     model: ModelSpec
-    targets: Hard | Smooth | Distill
+    """The network."""
+    targets: Annotated[Hard | Smooth | Distill, Field(discriminator="kind", description="What it is trained to say.")]
     recipe: TranslationRecipe
+    """How it is trained."""
     task: Literal["translation"]
+    """Text."""
 
     def __post_init__(self) -> None:
-        _settle(self, "features", ("features", "dense", "topk_drop", "topk_lse", "online"))
+        _canonicalise(self, "features", ("features", "dense", "topk_drop", "topk_lse", "online"))
         if isinstance(self.targets, Distill):
             require(self.targets.views == "all", "targets.views has no effect on a translation run")
             require(self.targets.form == "kl", "targets.form of a translation run is kl")
@@ -404,7 +499,7 @@ class TranslationSpec:
 Run = RunSpec | TranslationSpec
 
 
-def _settle(run: Run, default_cache: str, caches: tuple[str, ...]) -> None:
+def _canonicalise(run: Run, default_cache: str, caches: tuple[str, ...]) -> None:
     """Make equal trainings equal specs, and refuse a cache that the task does not have."""
     targets = run.targets
     if targets == Smooth(alpha=0.0) or targets == Smooth(alpha=0.0, over="others"):
@@ -418,7 +513,7 @@ def _settle(run: Run, default_cache: str, caches: tuple[str, ...]) -> None:
         )
 
 
-def _settle_initial(run: RunSpec) -> None:
+def _canonicalise_initial(run: RunSpec) -> None:
     """Refuse weights that are not of the run's network, and nothing to train without a network to measure."""
     initial = run.initial
     if run.recipe.steps == 0:
@@ -446,7 +541,7 @@ def _settle_initial(run: RunSpec) -> None:
 
 
 def _check_whole_batches(run: Run, name: str, whole: bool) -> None:
-    """A batch in parts has no norm before its last part, nor ranks; part by part, memory would decide numbers."""
+    """Refuse micro-batches where the loss needs the whole batch: its gradient's norm, or ranks within it."""
     matched = getattr(run.targets, "gradient_norm", "free") != "free"
     what = "gradient_norm: matched" if matched else "kind: beta_smoothing"
     require(
@@ -472,7 +567,7 @@ def on_labels(run: Run) -> bool:
 
 
 def is_solved(run: Run) -> bool:
-    """Whether the temperature of a run depends on results."""
+    """Whether the temperature of a run is solved when its training starts."""
     return isinstance(run.targets, Distill) and run.targets.is_solved
 
 
@@ -504,19 +599,7 @@ def dataset_name(dataset: DatasetSpec | CorpusSpec) -> str:
     return Path(dataset.path).name if isinstance(dataset, DatasetSpec) and dataset.path else dataset.name
 
 
-def to_dict(value: Any) -> Any:
-    """A spec as plain JSON values, fields at their default left out (the `kind` of a union is kept)."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        result = {}
-        for f in dataclasses.fields(value):
-            item = getattr(value, f.name)
-            default = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
-            if f.name == "kind" or default is dataclasses.MISSING or item != default:
-                is_options = isinstance(value, ModelSpec) and f.name == "options"
-                result[f.name] = {name: to_dict(v) for name, v in item} if is_options else to_dict(item)
-        return result
-    if isinstance(value, tuple):
-        return [to_dict(v) for v in value]
-    if isinstance(value, float) and value.is_integer():
-        return int(value)  # 1 and 1.0 are one value
-    return value
+def run_from(value: Any, where: str) -> Run:
+    """The spec of a run of either task from plain values (raises as `parse.from_dict`)."""
+    is_translation = isinstance(value, Mapping) and value.get("task") == "translation"
+    return from_dict(TranslationSpec, value, where) if is_translation else from_dict(RunSpec, value, where)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from softlabels.errors import SpecError, require
-from softlabels.grid.class_names import class_ids
-from softlabels.grid.datasets import DATASETS, FAMILIES
+from softlabels.grid.declared.class_names import class_ids
+from softlabels.grid.declared.datasets import DATASETS, FAMILIES
 
 HEADER = ["class", "group"]
 

@@ -39,7 +39,7 @@ def class_accuracy(logits: ArrayLike, labels: ArrayLike, classes: Mapping[str, i
 
     Args:
         logits: `[N, K]`; labels: `[N]`.
-        classes: name → label, as `grid.class_names.class_ids` gives them.
+        classes: name → label, as `grid.declared.class_names.class_ids` gives them.
 
     Returns:
         Columns class (name), count (images) and top1 (percent), in the order asked. An average over classes is the

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from softlabels.errors import DataError, require
-from softlabels.grid.class_names import class_ids
+from softlabels.grid.declared.class_names import class_ids
 from softlabels.metrics.arrays import Floats
 from softlabels.metrics.class_sets import ClassSets
 from softlabels.metrics.geometry import class_centroids

@@ -15,12 +15,12 @@ from safetensors.numpy import load_file
 
 from softlabels.errors import DataError, SoftlabelsError
 from softlabels.files import atomic
-from softlabels.grid.label_targets import (
+from softlabels.grid.parts.label_targets import (
     AverageDistill,
     BetaSmoothing,
+    CustomLoss,
     EntropyBonus,
     Hard,
-    OwnLoss,
     Smooth,
     VirtualTeacher,
 )
@@ -144,7 +144,7 @@ def read_rows(path: Path) -> pd.DataFrame:
         raise SoftlabelsError(f"{path} was not written to its end ({bad}); delete it to have it made again") from None
 
 
-def read_logits(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def read_predictions(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Logits {"val/last": `[N, K]`, "val/best", "test/last", …} and labels {"val": `[N]`, "test"} of a run.
 
     A run without a validation split has no `val`.
@@ -169,9 +169,9 @@ def read_logits(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray
 
 
 def read_probe(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a probe (`grid.probes.Probe`): labels and ids `[M]`, `logits/<checkpoint>` `[M, V, K]`, ….
+    """The tensors of a probe (`grid.parts.probes.Probe`): labels and ids `[M]`, `logits/<checkpoint>` `[M, V, K]`, ….
 
-    One of chosen tokens (`grid.probes.Tokens`) has features and head, and no logits.
+    One of chosen tokens (`grid.parts.probes.Tokens`) has features and head, and no logits.
 
     Raises:
         DataError: the file is missing or damaged, or its tensors do not belong together.
@@ -233,7 +233,7 @@ def _targets(run: Run) -> dict[str, str]:
         return {"method": "ls" if smooth else "ce", **values, "student_alpha": _alpha(run)}
     if isinstance(targets, EntropyBonus):
         return {"method": targets.kind, **values}
-    if isinstance(targets, OwnLoss):
+    if isinstance(targets, CustomLoss):
         return {"method": targets.loss.rpartition(":")[2], **values}
     values["kd_beta"] = _decimal(targets.beta)
     if isinstance(targets, BetaSmoothing):

@@ -29,7 +29,7 @@ BLOCK = 2**22
 
 @dataclass(frozen=True, eq=False)
 class TokenFile:
-    """`features.safetensors` of a run, or a probe of the same form (`grid.probes.Tokens`)."""
+    """`features.safetensors` of a run, or a probe of the same form (`grid.parts.probes.Tokens`)."""
 
     labels: Mapping[str, np.ndarray]
     """Split → gold next tokens `[N]`, indices of the joint vocabulary."""

@@ -1,43 +1,19 @@
-"""Networks: made by name or import path, all with `features(x)` and `head`."""
+"""Networks: made by name (`grid.zoo.networks`) or import path, all with `features(x)` and `head`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
+from importlib import import_module
 
 from torch import Tensor
 
 from softlabels.errors import DataError, SpecError
 from softlabels.grid.spec import ModelSpec
-from softlabels.grid.zoo import smallest_side, with_defaults
-from softlabels.models import imagenet, imported
-from softlabels.models.alexnet import AlexNet
-from softlabels.models.densenet import densenet_bc_100_12
-from softlabels.models.googlenet import GoogLeNet
-from softlabels.models.mobilenet import MobileNetV2
+from softlabels.grid.zoo import MODELS, smallest_side, with_defaults
+from softlabels.models import imported
 from softlabels.models.network import Network, Wrapped
-from softlabels.models.resnet import ResNet
-from softlabels.models.resnext import ResNeXt29
-from softlabels.models.shufflenet import ShuffleNetV2
-from softlabels.models.small import MLP, PlainCNN, SmallCNN
 
-__all__ = ["BUILDERS", "Network", "build", "load_weights", "parameter_count"]
-
-BUILDERS: dict[str, Callable[..., Network]] = {
-    "mlp": MLP,
-    "fc_2x1200": partial(MLP, hidden=(1200, 1200)),
-    "fc_2x800": partial(MLP, hidden=(800, 800)),
-    "small_cnn": SmallCNN,
-    "alexnet": AlexNet,
-    "resnet56": ResNet,
-    "plain_cnn": PlainCNN,
-    "mobilenet_v2_cifar": MobileNetV2,
-    "shufflenet_v2_cifar": ShuffleNetV2,
-    "googlenet_cifar": GoogLeNet,
-    "resnext29_8x64d": ResNeXt29,
-    "densenet_bc_100_12": densenet_bc_100_12,
-    **{name: partial(imagenet.build, name) for name in imagenet.NAMES},
-}
+__all__ = ["Network", "build", "load_weights", "parameter_count"]
 
 
 def build(model: ModelSpec, num_classes: int, shape: tuple[int, int, int]) -> Network:
@@ -57,7 +33,12 @@ def build(model: ModelSpec, num_classes: int, shape: tuple[int, int, int]) -> Ne
             f"model.name: {model.name} needs images of at least {least} px, not {sides[0]}×{sides[1]}; "
             "choose another network or larger images"
         )
-    return BUILDERS[model.name](num_classes=num_classes, shape=shape, **options)
+    info = MODELS[model.name]
+    module, _, name = info.make.partition(":")
+    network: Network = getattr(import_module(f"{__name__}.{module}"), name)(
+        num_classes=num_classes, shape=shape, **info.given, **options
+    )
+    return network
 
 
 def parameter_count(network: Network) -> int:
@@ -105,15 +86,15 @@ def _differences(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> l
     first = next((name for name, value in wanted.items() if value.ndim == 4), None)
     for name, value in wanted.items():
         if name in found and found[name].shape != value.shape:
-            why = _of_other_pictures(found[name], value) if name == first else ""
+            why = _of_other_images(found[name], value) if name == first else ""
             problems.append(f"{name} has shape {list(found[name].shape)} instead of {list(value.shape)}{why}")
     return problems
 
 
-def _of_other_pictures(found: Tensor, wanted: Tensor) -> str:
+def _of_other_images(found: Tensor, wanted: Tensor) -> str:
     """What a first convolution `[O, C, k, k]` of another shape means."""
     if found.ndim == 4 and found.shape[1] != wanted.shape[1]:
-        return f", so the weights are of pictures with {found.shape[1]} channels, not {wanted.shape[1]}"
+        return f", so the weights are of images with {found.shape[1]} channels, not {wanted.shape[1]}"
     if found.ndim == 4 and found.shape[2:] != wanted.shape[2:]:
         return ", so the weights are of another stem (model.options.stem)"
     return ""

@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from softlabels.grid.spec import ModelSpec
-from softlabels.grid.zoo import COUNTED
+from softlabels.grid.zoo import MODELS
 from softlabels.models import build, parameter_count
 
 
@@ -35,7 +35,7 @@ def complexity(model: ModelSpec, num_classes: int, shape: tuple[int, int, int]) 
     Raises:
         SpecError: as `build`.
     """
-    by_shapes = any(name == model.name for name, _ in COUNTED)
+    by_shapes = model.name in MODELS and bool(MODELS[model.name].counted)
     with torch.random.fork_rng(devices=[]), torch.device("meta" if by_shapes else "cpu"):
         network = build(model, num_classes, shape).eval()
         image = torch.zeros(1, *shape)

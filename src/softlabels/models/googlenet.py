@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from softlabels.models.blocks import Shape, conv_norm
-from softlabels.models.network import Network
+from softlabels.models.network import Network, Shape, conv_norm
 
 STAGES = (
     ((64, 96, 128, 16, 32, 32), (128, 128, 192, 32, 96, 64)),

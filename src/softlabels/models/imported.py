@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from softlabels.errors import SpecError
-from softlabels.imported import function
+from softlabels.import_string import function
 from softlabels.models.network import Network, Wrapped
 
 _EXPECTED = (

@@ -6,8 +6,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from softlabels.models.blocks import Shape, conv_norm
-from softlabels.models.network import Network
+from softlabels.models.network import Network, Shape, conv_norm
 
 _conv6 = partial(conv_norm, activation=nn.ReLU6)
 

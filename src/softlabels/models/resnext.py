@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from softlabels.models.blocks import Shape, conv_norm
-from softlabels.models.network import Network
+from softlabels.models.network import Network, Shape, conv_norm
 
 
 class Bottleneck(nn.Module):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from softlabels.models.blocks import Shape, conv_norm
-from softlabels.models.network import Network
+from softlabels.models.network import Network, Shape, conv_norm
 
 STAGES = ((116, 4), (232, 8), (464, 4))
 """(channels, units) at width 1 (Ma et al. 2018, Table 5)."""

@@ -18,10 +18,10 @@ Maker = Callable[[Path], str]
 BLOCKS: Mapping[str, Maker] = {
     made.__name__: made
     for made in (
-        *(readme.audit, readme.device_hours, readme.demo_time, readme.fig5, readme.in_print),
+        *(readme.audit, readme.device_hours, readme.demo_time, readme.dry_run, readme.fig5, readme.in_print),
         *(results.text_mnist, results.step_size, results.step_size_collapse, results.slurm_faults),
         *(results.truncation, results.truncation_gpu, results.cifar10, results.cifar10_plain_loop),
-        *(results.mnist_methods, results.mnist_differences),
+        *(results.mnist_methods, results.mnist_differences, results.verdict_power),
     )
 } | {f"bench_{part}": partial(benchmarks.ratios, part=part) for part in benchmarks.PARTS}
 PAGES: Mapping[str, Maker] = {"docs/coverage.md": coverage.page, "docs/commands.md": readme.commands}

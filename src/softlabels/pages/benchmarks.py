@@ -8,7 +8,7 @@ import pandas as pd
 
 from softlabels.pages.cells import table
 
-PARTS = ("core", "streaming", "slurm", "translation", "cache")
+PARTS = ("core", "audit", "streaming", "slurm", "translation", "cache")
 
 
 def ratios(root: Path, part: str) -> str:
@@ -28,5 +28,6 @@ def ratios(root: Path, part: str) -> str:
 
 def _met(value: float, aim: str) -> str:
     relation, bound = aim.split()
-    apart = value - float(bound) if relation == "≤" else float(bound) - value
+    over = max(value, 1 / value) if relation == "factor" else value
+    apart = float(bound) - over if relation == "≥" else over - float(bound)
     return "met" if apart <= 0 else f"**missed** by {apart:.3f}"

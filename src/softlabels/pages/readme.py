@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import re
+import subprocess
+import sys
 from collections import Counter, defaultdict
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 
@@ -83,9 +87,8 @@ def in_print(root: Path) -> str:
 
 def commands(root: Path) -> str:
     """The page of every command, from the help texts."""
-    from softlabels.cli import _parser
+    from softlabels.cli import parser
 
-    parser = _parser()
     lines = [
         "# Commands",
         "",
@@ -93,7 +96,7 @@ def commands(root: Path) -> str:
         "configuration, 75 stopped with its state saved (run it again). This page is made from the help texts.",
         "",
     ]
-    (choices,) = (a.choices for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    (choices,) = (a.choices for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
     for name, command in choices.items():
         command.formatter_class = lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=100)
         lines += [f"## {name}", "", "```", command.format_help().rstrip(), "```", ""]
@@ -102,32 +105,62 @@ def commands(root: Path) -> str:
 
 def device_hours(root: Path) -> str:
     """What most of the device hours at the scale `paper` are spent on."""
+    from softlabels.grid.jobs import Job
     from softlabels.grid.resources import Recorded
     from softlabels.grid.spec import teacher_of
     from softlabels.layout import Layout
 
     plan = _plan(root)
-    recorded, trainings = Recorded(plan, Layout(root / "nothing")), Counter[str]()
+    layout = Layout(root / "nothing")
+    recorded, trainings = Recorded(plan, layout), Counter[str]()
     spent: dict[str, float] = defaultdict(float)
     for name, seeds in plan.seeds.items():
         run = plan.runs[name]
         if run.dataset.name == "imagenet":
             kind = "student" if teacher_of(run) is not None else run.model.name
-            spent[kind] += recorded.hours(name)[0] * len(seeds)
+            spent[kind] += recorded.seconds(Job(run, seeds[0], None, layout))[0] / 3600 * len(seeds)
             trainings[kind] += len(seeds)
     names = {"student": "students", "resnext101_32x8d": "ResNeXt101", "inception_v4": "Inception-v4"}
     most = [f"{round(spent[kind], -2):.0f} of {trainings[kind]} {name}" for kind, name in names.items()]
     return f"Most of these hours are ImageNet's: some {', '.join(most)}."
 
 
+def dry_run(root: Path) -> str:
+    """What a dry run of one figure at the scale `paper` prints: Snakemake's table of jobs, then what they cost."""
+    command = ["snakemake", "-n", "muller2019_fig5", "--config", "scale=paper", "--quiet", "rules"]
+    with TemporaryDirectory() as name:  # without any results
+        project = Path(name) / "project"
+        project.mkdir()
+        for part in ("Snakefile", "config.yaml", "rules", "workflow", "envs"):
+            (project / part).symlink_to((root / part).absolute())
+        binary = Path(sys.executable).with_name(command[0])
+        done = subprocess.run(
+            [str(binary), *command[1:]], cwd=project, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}")
+    _, _, table = done.stdout.partition("Job stats:\n")
+    costs = re.findall(r"^scale paper, .*:\n(?:  .*\n)+", done.stdout, re.MULTILINE)[-1]
+    lines = f"$ {' '.join(command)}\n…\n{table.partition(chr(10) * 2)[0]}\n…\n{costs.rstrip()}"
+    return "```\n" + re.sub(r"[\d.]+ [kMGT]?B free", "… free", lines) + "\n```"
+
+
+TIMED = {"setup": "Set-up takes", "demo": "`make demo` takes", "demo-full": "`make demo-full` takes"}
+
+
 def demo_time(root: Path) -> str:
-    """How long the demo took where it was measured last, and on slower cores."""
+    """How long set-up and the demos took: the last measurement on each machine."""
     times = pd.read_csv(root / "docs" / "results" / "demo_time.csv")
-    last, slow = times.iloc[-1], times[times["cores"] == "slower"].iloc[-1]
-    took, longer = (f"{row.seconds // 60} min {row.seconds % 60} s" for row in (last, slow))
-    about, trainings = round(last.seconds / 60), f"{last.trainings:.0f} trainings"
-    return (
-        f"The demo itself takes some {about} minutes on two CPU cores (measured: {took} for {trainings}\n"
-        f"with torch {last.torch}, commit {last.commit}; on slower cores, with less training of text,\n"
-        f"{longer} at {slow.commit}). A CUDA build of torch takes twice as long to start."
-    )
+    lines = []
+    for what, takes in TIMED.items():
+        last = times[times["what"] == what].groupby("machine", sort=False, as_index=False).last().sort_values("seconds")
+        if last.empty:
+            continue
+        least, most = (max(1, round(seconds / 60)) for seconds in (last["seconds"].min(), last["seconds"].max()))
+        span = f"about {least} minute{'s' * (least > 1)}" if least == most else f"between {least} and {most} minutes"
+        each = (
+            f"  {row['seconds'] // 60} min {row['seconds'] % 60} s on {row['machine']} (commit {row['commit']})"
+            for row in last.to_dict("records")
+        )
+        lines.append(f"* {takes} {span}:\n" + ",\n".join(each) + ".")
+    return "\n".join(lines)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from softlabels.figures.intervals import LEVEL
 from softlabels.pages.cells import interval, paired, signed, spread, table
 
 
@@ -190,3 +191,24 @@ def cifar10_plain_loop(root: Path) -> str:
     found = _results(root, "ablations_cifar10_plain_loop")
     rows = [[r["precision"], r["initialisation"], f"{r['plain']:.1f}", f"{r['ours']:.1f}"] for r in _records(found)]
     return table(["precision", "initialisation", "plain loop, %", "ours, %"], rows)
+
+
+def verdict_power(root: Path) -> str:
+    """How often a true effect makes a claim hold, by its size in standard deviations over seeds.
+
+    Of independent comparisons, corrected as by `papers.effects.combined`.
+    """
+    from scipy.stats import binom, nct, t
+
+    def power(n: int, size: float, level: float = LEVEL) -> float:
+        return float(nct.sf(t.isf(level, n - 1), n - 1, size * n**0.5))
+
+    rows = []
+    for n in (3, 5, 10):
+        for size in (1, 2, 4):
+            one, of_seven = power(n, size), power(n, size, LEVEL / 7)
+            majority = float(binom.sf(3, 7, power(n, size, LEVEL / 4)))
+            found = (one, one**7, one**18, majority, 1 - (1 - of_seven) ** 7)
+            rows.append([str(n), str(size), *(f"{100 * share:.0f} %" for share in found)])
+    names = ["seeds", "effect (std)", "one comparison", "all of 7", "all of 18", "majority of 7", "any of 7"]
+    return table(names, rows)

@@ -19,7 +19,7 @@ HEAD = """# Coverage
 Every table, figure and set of in-text numbers of the four papers, and our own ablations. **target**: what to ask
 snakemake for; without one, the reason. **at scale paper**: networks × seeds, teachers not counted where they are
 not shown. **printed**: published numbers to compare with. **demo**: what stands for what there, and which axes are
-thinned; the same is on the face of each figure. This page is made by `python -m softlabels.papers.coverage`.
+subsampled; the same is on the face of each figure. This page is made by `python -m softlabels.papers.coverage`.
 """
 
 
@@ -80,7 +80,7 @@ def _size(artifact: Artifact) -> str:
 
 
 def _printed() -> Counter[str]:
-    with resources.files("softlabels.papers").joinpath("targets.csv").open(encoding="utf-8") as handle:
+    with resources.files("softlabels.papers").joinpath("published.csv").open(encoding="utf-8") as handle:
         return Counter(f"{row['paper']}.{row['artifact']}" for row in csv.DictReader(handle))
 
 

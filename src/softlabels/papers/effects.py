@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from softlabels.errors import SpecError
-from softlabels.figures.intervals import bounds
+from softlabels.figures.intervals import LEVEL, bounds
 from softlabels.papers.claims import Binding, bound, kind_of, products, spelled
 from softlabels.papers.identities import IDENTITIES
 from softlabels.papers.numbers import Missing, Numbers, Trace, printed
@@ -22,7 +22,7 @@ UNITS = {
     "top1": "points", "top5": "points", "error": "points", "bleu": "BLEU", "chrf": "chrF", "nll": "nats", "ece": "ECE",
     "ece20": "ECE", "entropy": "nats", "mutual_information": "nats", "kl_to_uniform": "nats",
     "calibration_temperature": "T", "predictive_uncertainty": "nats", "confidence_diversity": "nats",
-    "next_token_accuracy": "points", "optimal_alpha": "α", "overconfident_share": "of bins",
+    "next_token_accuracy": "points", "optimal_alpha": "α", "overconfident_share": "of examples",
     "class_top1": "points", "class_top1_mean": "points", "top1_delta": "points", "top1_at_optimal_alpha": "points",
 }  # fmt: skip
 RANKED = 6
@@ -42,13 +42,55 @@ class Effect:
     at_least: float = 0.0
     at_most: float = math.inf
     unit: str = ""
+    freedom: float = math.inf
+    """Degrees of freedom of the interval."""
+    seeds_agree: bool = False
+    """All seeds have one value, which has no interval: the sign test decides, with six seeds or more."""
+
+    @property
+    def p_values(self) -> tuple[float, float]:
+        """One-sided p-values, small where the mean lies within the limits, and where it lies outside.
+
+        By the distribution of the interval, so that one comparison alone is decided as its 95 % interval says.
+        """
+        holds = max(self._p_above(self.mean - self.at_least), self._p_above(self.at_most - self.mean))
+        fails = min(self._p_above(self.at_least - self.mean), self._p_above(self.mean - self.at_most))
+        return holds, fails
+
+    def _p_above(self, distance: float) -> float:
+        """That the true distance from a limit is not above 0."""
+        from scipy.special import stdtr, stdtrit
+
+        half = (self.high - self.low) / 2
+        if distance == -math.inf or (distance <= 0 and (half == 0 or self.seeds_agree)):
+            return 1.0
+        if distance == math.inf or half == 0:
+            return 0.0
+        if self.seeds_agree:
+            return float(0.5**self.n)
+        if not half < math.inf:
+            return 1.0
+        return float(stdtr(self.freedom, -distance / half * stdtrit(self.freedom, 1 - LEVEL)))
 
     @property
     def verdict(self) -> str:
-        """`holds`, `fails` or `undecided`."""
-        if self.at_least < self.low and self.high < self.at_most:
-            return "holds"
-        return "fails" if self.high < self.at_least or self.low > self.at_most else "undecided"
+        """`holds`, `fails` or `undecided`, as if it were the only comparison."""
+        return decided(*self.p_values)
+
+    @property
+    def seeds_needed(self) -> int | None:
+        """Seeds with which the interval would exclude the limit that it contains, if mean and spread stay as they are;
+        None where it excludes it, where there is no interval, or where a million would not do."""
+        from scipy.special import stdtrit
+
+        half = (self.high - self.low) / 2
+        inside = [limit for limit in (self.at_least, self.at_most) if self.low <= limit <= self.high]
+        if not inside or not 0 < half < math.inf or self.n < FEWEST:
+            return None
+        distance = min(abs(self.mean - limit) for limit in inside)
+        std = half * math.sqrt(self.n) / stdtrit(self.n - 1, 1 - LEVEL)
+        counts = (n for n in (*range(self.n + 1, 100), *range(100, 10**6, 100)))
+        return next((n for n in counts if stdtrit(n - 1, 1 - LEVEL) * std / math.sqrt(n) < distance), None)
 
     @property
     def slack(self) -> float:
@@ -58,6 +100,36 @@ class Effect:
         if not 0 < half < math.inf:
             return min(self.mean - self.at_least, self.at_most - self.mean)
         return min(self.low - self.at_least, self.at_most - self.high) / half
+
+
+def decided(holds: float, fails: float) -> str:
+    """The verdict of two one-sided p-values, of which each decides below `LEVEL`."""
+    return "holds" if holds < LEVEL else "fails" if fails < LEVEL else "undecided"
+
+
+def combined(p_values: Sequence[tuple[float, float]], quantifier: str) -> tuple[float, float]:
+    """The p-values of several comparisons together, corrected for their number n.
+
+    That at least k of n hold is tested by the k-th smallest p-value times n − k + 1 (partial conjunction of Benjamini
+    and Heller 2008, with Bonferroni's correction). `all` holds with n and fails with one, `any` the other way round,
+    `majority` holds with more than half and fails with half.
+    """
+    n = len(p_values)
+    least = {"all": (n, 1), "any": (1, n), "majority": (n // 2 + 1, (n + 1) // 2)}[quantifier]
+    holds, fails = (
+        (n - k + 1) * sorted(side)[k - 1] for k, side in zip(least, zip(*p_values, strict=True), strict=True)
+    )
+    return min(1.0, holds), min(1.0, fails)
+
+
+def corrected(p_values: Sequence[float]) -> list[float]:
+    """Holm's correction, in the order of the p-values."""
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    found, highest = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        found[i] = highest
+    return found
 
 
 def unit_of(metric: str) -> str:
@@ -254,7 +326,7 @@ def _effect(
 ) -> Effect:
     """left − right: paired by the seeds that both have, by Welch's interval where they share none.
 
-    Seeds that agree to the last digit, as counts and ranks can, leave the interval infinite: their spread says nothing.
+    Seeds that agree to the last digit, as counts and ranks can, have no interval: their spread is no estimate.
 
     Args:
         single: of printed numbers, which have no seeds: the interval is the number.
@@ -267,9 +339,9 @@ def _effect(
     if isinstance(left, dict) and isinstance(right, dict) and not left.keys() & right.keys():
         return _welch([*left.values()], [*right.values()], at_least, at_most)
     mean = float(np.mean(values))
-    differ = equal or np.ptp(values) > 1e-12 * max(1.0, abs(mean))
-    spread = bounds(values) if differ else (-math.inf, math.inf)
-    return Effect(mean, *spread, len(values), at_least, at_most)
+    agree = not equal and bool(np.ptp(values) <= 1e-12 * max(1.0, abs(mean)))
+    spread = (-math.inf, math.inf) if agree else bounds(values)
+    return Effect(mean, *spread, len(values), at_least, at_most, freedom=len(values) - 1, seeds_agree=agree)
 
 
 def _welch(left: Sequence[float], right: Sequence[float], at_least: float, at_most: float) -> Effect:
@@ -278,8 +350,9 @@ def _welch(left: Sequence[float], right: Sequence[float], at_least: float, at_mo
         return Effect(mean, -math.inf, math.inf, n, at_least, at_most)
     from scipy.stats import ttest_ind
 
-    interval = ttest_ind(left, right, equal_var=False).confidence_interval(0.95)
-    return Effect(mean, float(interval.low), float(interval.high), n, at_least, at_most)
+    found = ttest_ind(left, right, equal_var=False)
+    interval = found.confidence_interval(1 - 2 * LEVEL)
+    return Effect(mean, float(interval.low), float(interval.high), n, at_least, at_most, freedom=float(found.df))
 
 
 # ------------------------------------------------------------ present

@@ -1,4 +1,4 @@
-"""What the flags of printed numbers (`targets.csv`) mean, for those who read a table of ours."""
+"""What the flags of printed numbers (`published.csv`) mean, for those who read a table of ours."""
 
 from __future__ import annotations
 

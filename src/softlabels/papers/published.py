@@ -1,4 +1,4 @@
-"""The numbers the papers print (`targets.csv`), and ours beside them."""
+"""The numbers the papers print (`published.csv`), and ours beside them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from importlib import resources
 import pandas as pd
 
 from softlabels.errors import SoftlabelsError
-from softlabels.figures import roles
+from softlabels.figures import selectors
 from softlabels.grid.identity import run_id
 from softlabels.grid.plan import Artifact, Member
 from softlabels.metrics.rows import key_columns, published_keys
-from softlabels.papers.lost import LOST, elsewhere, found_again, has
+from softlabels.papers.partial_numbers import LOST, elsewhere, has, match_partial
 
 SETTINGS = ["teacher_alpha", "student_alpha", "kd_temperature"]
 JOIN = ["dataset", "method", "teacher", "student", *SETTINGS, "split", "metric", "target_class"]
@@ -43,7 +43,7 @@ def all_published() -> pd.DataFrame:
     Columns: the key columns of our metrics, std, then unit, note, source, role, target_class, flags and
     row_id. A number that a row does not have is NaN, a name is "".
     """
-    with resources.files("softlabels.papers").joinpath("targets.csv").open(encoding="utf-8") as handle:
+    with resources.files("softlabels.papers").joinpath("published.csv").open(encoding="utf-8") as handle:
         table = pd.read_csv(handle, dtype=str, keep_default_na=False)
     table = table.assign(printed=table["value"], printed_std=table["std"])
     for name in SOLVED:
@@ -70,10 +70,10 @@ def compare(
 
     Shown are the metrics that the paper prints for the artifact, on the split it prints them for and on the
     official test split; where it prints none, the (split, metric) of `otherwise`. Our split that stands beside the
-    paper's `val` is the one of `roles.reported_on`. `variants` maps another reading of a metric to the printed one that
-    it stands beside. A setting that is printed for no number of the artifact is the one that ours have, if it is one. A
-    number printed of networks trained on hard or smoothed labels alike (method `ce_or_ls`) stands
-    beside each of ours; one whose setting is lost beside ours that no other is of (`lost.found_again`). A printed
+    paper's `val` is the one of `selectors.reported_on`. `variants` maps another reading of a metric to the printed one
+    that it stands beside. A setting that is printed for no number of the artifact is the one that ours have, if it is
+    one. A number printed of networks trained on hard or smoothed labels alike (method `ce_or_ls`) stands
+    beside each of ours; one whose setting is lost beside ours that no other is of (`match_partial`). A printed
     number that we have nothing for stays with n = 0. A variant (`options.compare_with`) stands beside the numbers of
     the artifact it names, as far as it has their runs. An artifact without networks has the paper's numbers of any
     task.
@@ -95,7 +95,7 @@ def compare(
         paper = paper[paper["task"].isin({member.run.task for member in artifact.members})]
     whole = all_published()
     paper = elsewhere(paper, whole[whole["paper"] == artifact.paper], JOIN)
-    official = {dict(m.published).get("dataset") for m in artifact.members if roles.reported_on(m) == "test"}
+    official = {dict(m.published).get("dataset") for m in artifact.members if selectors.reported_on(m) == "test"}
     shown = {*zip(paper["split"], paper["metric"], strict=True)} or {*otherwise}
 
     def own_split(dataset: str, split: str) -> str:
@@ -123,13 +123,13 @@ def compare(
     paper["split"] = pd.Series(ours_is, index=paper.index, dtype=str)  # also where nothing is printed
     paper = _with_unsaid(_spelled_out(paper, ours), ours)
     key = ["joined" if name == "metric" else name for name in JOIN]
-    paper = found_again(paper, ours, key)
+    paper = match_partial(paper, ours, key)
     paper = paper[[*key, "published_split", "published", "published_std", "flags", "elsewhere", "printed_elsewhere"]]
     paper = paper.drop_duplicates([*key, "published_split", "published"])  # some are printed twice
     lost = pd.concat([has(paper["flags"], flag) for flag in LOST], axis=1).any(axis=1)
     if (twice := paper[paper.duplicated([*key, "published_split"]) & ~lost]).size:
         raise SoftlabelsError(
-            f"papers/targets.csv: {artifact.paper} {variant_of or artifact.name} has several numbers for "
+            f"papers/published.csv: {artifact.paper} {variant_of or artifact.name} has several numbers for "
             f"{', '.join(f'{name} {value}' for name, value in twice.iloc[0][key].items() if value == value and value)}"
         )
     both = paper.merge(ours, on=key, how="outer", sort=False)
@@ -155,7 +155,7 @@ def _variants(artifact: Artifact) -> dict[str, str]:
         row = key_columns(artifact, member, "", "")
         return tuple(row[name] for name in (*ORDER, "kd_beta", "stands_for"))
 
-    told = zip(artifact.members, roles.variants(artifact, listed), strict=True)
+    told = zip(artifact.members, selectors.variants(artifact, listed), strict=True)
     return {run_id(member.run): variant for member, variant in reversed([*told])}
 
 

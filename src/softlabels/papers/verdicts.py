@@ -1,8 +1,9 @@
 """What becomes of the papers' claims: holds, fails or undecided, on our runs and on the printed numbers.
 
-An effect is positive in the direction of the claim, per seed where runs are paired by it. A binding (one data set, one
-network, …) holds if the 95 % interval of every effect of its test lies where the claim puts it, and fails if one lies
-wholly elsewhere. Everything else is undecided: an interval across the limit, fewer than three seeds, missing runs.
+An effect is positive in the direction of the claim, per seed where runs are paired by it. A single comparison holds if
+its 95 % interval lies where the claim puts it, and fails if it lies wholly elsewhere. Several comparisons (data sets,
+networks, temperatures, …) are corrected for their number (`effects.combined`), so that with no effect at all a claim is
+decided in at most 5 % of cases. Everything else is undecided: few seeds, too small an effect, missing runs.
 """
 
 from __future__ import annotations
@@ -20,15 +21,18 @@ from softlabels.files import atomic
 from softlabels.layout import Layout
 from softlabels.metrics.rows import read_rows
 from softlabels.papers.claims import Binding, Claim, all_claims, kind_of, products
-from softlabels.papers.effects import Effect, effects, is_present, present
+from softlabels.papers.effects import Effect, combined, corrected, decided, effects, is_present, present
 from softlabels.papers.numbers import Missing, Numbers, Trace, by_artifact, ours, printed
 
 COLUMNS = (
-    "id", "paper", "kind", "statement", "verdict", "verdict_best", "effect", "low", "high", "unit", "n", "holds",
-    "fails", "undecided", "in_print", "missing", "artifacts", "runs", "given", "stands_for", "scale",
+    "id", "paper", "kind", "statement", "verdict", "verdict_best", "effect", "low", "high", "unit", "n", "comparisons",
+    "seeds_needed", "holds", "fails", "undecided", "in_print", "missing", "artifacts", "runs", "given", "stands_for",
+    "scale",
 )  # fmt: skip
-"""Of `claims.csv`. effect, low, high: of the binding that decides, or is nearest to deciding; holds, fails, undecided:
-how many bindings; verdict_best: at the checkpoint of best validation, where all numbers are there for it; given: the
+"""Of `claims.csv`. effect, low, high: of the binding that decides, or is nearest to deciding; comparisons: effects
+behind the verdict, which is corrected for their number; seeds_needed: of an undecided claim, how many seeds would
+decide this effect if mean and spread stay; holds, fails, undecided: how many bindings, corrected where one of them
+decides the claim; verdict_best: at the checkpoint of best validation, where all numbers are there for it; given: the
 one seed of networks that teach or begin all the runs, so that the interval is of students alone."""
 
 
@@ -40,6 +44,10 @@ class Outcome:
     verdict: str
     effect: Effect | None = None
     missing: str = ""
+    p_values: tuple[float, float] = (1.0, 1.0)
+    """That it holds, that it fails (`effects.combined`)."""
+    comparisons: int = 0
+    """Effects that its test has."""
     runs: list[str] = field(default_factory=list)
     stands_for: list[str] = field(default_factory=list)
 
@@ -114,6 +122,8 @@ def table(judged: Sequence[Judged], scale: str) -> pd.DataFrame:
                 **{name: value if math.isfinite(value) else math.nan for name, value in numbers.items()},
                 "unit": effect.unit if effect else "",
                 "n": effect.n if effect else 0,
+                "comparisons": sum(o.comparisons for o in one.outcomes),
+                "seeds_needed": effect.seeds_needed if effect and one.verdict == "undecided" else None,
                 **{name: int(count.get(name, 0)) for name in ("holds", "fails", "undecided")},
                 "in_print": one.in_print,
                 "missing": _shortened(list(dict.fromkeys(o.missing for o in one.outcomes if o.missing))),
@@ -124,7 +134,7 @@ def table(judged: Sequence[Judged], scale: str) -> pd.DataFrame:
                 "scale": scale,
             }
         )
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"seeds_needed": "Int64"})
 
 
 def given(runs: Iterable[str]) -> str:
@@ -199,30 +209,30 @@ def _shortened(missing: list[str]) -> str:
 
 
 def _outcomes(claim: Claim, numbers: Numbers) -> list[tuple[Mapping[str, Any], list[Outcome]]]:
-    return [(test, [_outcome(test, b, numbers) for b in _bindings(test, numbers)]) for test in claim.tests]
+    found = [(test, [_outcome(test, b, numbers) for b in _bindings(test, numbers)]) for test in claim.tests]
+    for test, each in found:
+        there = [o for o in each if not o.missing]
+        holds, fails = ([o.p_values[side] for o in there] for side in (0, 1))
+        # The side on which one binding decides the claim.
+        if _quantifier(test, claim) == "any":
+            holds = corrected(holds)
+        if _quantifier(test, claim) == "all":
+            fails = corrected(fails)
+        for outcome, *p_values in zip(there, holds, fails, strict=True):
+            outcome.verdict = decided(*p_values)
+    return found
 
 
 def _verdict(claim: Claim, outcomes: list[tuple[Mapping[str, Any], list[Outcome]]]) -> str:
     """Of the claim: undecided where anything is missing; holds if every test does, fails if one does."""
     if any(o.missing for _, each in outcomes for o in each):
         return "undecided"
-    verdicts = [_quantified([o.verdict for o in each], _quantifier(test, claim)) for test, each in outcomes]
-    if all(verdict == "holds" for verdict in verdicts):
-        return "holds"
-    return "fails" if "fails" in verdicts else "undecided"
+    p_values = [combined([o.p_values for o in each], _quantifier(test, claim)) for test, each in outcomes]
+    return decided(*combined(p_values, "all"))
 
 
 def _quantifier(test: Mapping[str, Any], claim: Claim) -> str:
     return str(test.get("quantifier", claim.quantifier))
-
-
-def _quantified(verdicts: Sequence[str], quantifier: str) -> str:
-    n, holds, fails = len(verdicts), verdicts.count("holds"), verdicts.count("fails")
-    if quantifier == "all":
-        return "holds" if holds == n else "fails" if fails else "undecided"
-    if quantifier == "any":
-        return "holds" if holds else "fails" if fails == n else "undecided"
-    return "holds" if 2 * holds > n else "fails" if 2 * fails >= n else "undecided"
 
 
 def _in_print(claim: Claim, numbers: Numbers) -> str:
@@ -230,9 +240,10 @@ def _in_print(claim: Claim, numbers: Numbers) -> str:
     verdicts: list[str] = []
     every: list[bool] = []
     for test, each in _outcomes(claim, numbers):
-        told = [o.verdict for o in each if not o.missing]
-        verdicts += told
-        every.append(not told or _quantified(told, _quantifier(test, claim)) == "holds")
+        there = [o for o in each if not o.missing]
+        verdicts += [o.verdict for o in there]
+        p_values = [o.p_values for o in there]
+        every.append(not there or decided(*combined(p_values, _quantifier(test, claim))) == "holds")
     if not verdicts or "identity" in {kind_of(test) for test in claim.tests}:
         return "not checkable"
     return "holds" if all(every) else "partly" if "holds" in verdicts else "fails"
@@ -259,8 +270,8 @@ def _outcome(test: Mapping[str, Any], binding: Binding, numbers: Numbers) -> Out
         found = effects(test, binding, numbers, trace)
     except Missing as missing:
         return Outcome(dict(binding), "undecided", missing=str(missing), runs=sorted(trace.runs))
-    verdicts = [effect.verdict for effect in found]
-    verdict = _quantified(verdicts, "all")
-    own = [effect for effect in found if effect.verdict == verdict]
-    weakest = min(own, key=lambda e: e.slack)
-    return Outcome(dict(binding), verdict, weakest, "", sorted(trace.runs), sorted(trace.stands_for))
+    p_values = combined([effect.p_values for effect in found], "all")
+    verdict = decided(*p_values)
+    weakest = min([e for e in found if e.verdict == verdict] or found, key=lambda e: e.slack)
+    runs, others = sorted(trace.runs), sorted(trace.stands_for)
+    return Outcome(dict(binding), verdict, weakest, "", p_values, len(found), runs, others)

@@ -50,12 +50,12 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure or table; what is not made yet has neither picture nor table."""
+    """A figure or table; what is not made yet has neither image nor table."""
 
     artifact: Artifact
-    picture: str = ""
+    image: str = ""
     wide: bool = False
-    """Whether the picture is two columns wide; on a narrow screen it then scrolls, so that its words can be read."""
+    """Whether the image is two columns wide; on a narrow screen it then scrolls, so that its words can be read."""
     table: str = ""
     rows: int = 0
     face: Sequence[str] = ()
@@ -66,7 +66,7 @@ class Shown:
     @property
     def made(self) -> bool:
         """Whether it is there."""
-        return bool(self.picture or self.table)
+        return bool(self.image or self.table)
 
 
 @dataclass(frozen=True)
@@ -175,12 +175,12 @@ def _shown(artifact: Artifact, layout: Layout, verdicts: Sequence[Verdict]) -> S
     )
     downloads = [(output(s).name, _embedded(output(s))) for s in suffixes if output(s).is_file()]
     numbers = pd.read_csv(output(".csv")) if output(".csv").stat().st_size > 1 else pd.DataFrame()
-    picture = _embedded(output(".png")) if artifact.kind == "figure" and output(".png").is_file() else ""
-    drawn = "" if picture else _html(numbers)
+    image = _embedded(output(".png")) if artifact.kind == "figure" and output(".png").is_file() else ""
+    drawn = "" if image else _html(numbers)
     return Shown(
         artifact,
-        picture,
-        bool(picture) and _width(output(".png")) > 1.5 * ONE_COLUMN_PIXELS,
+        image,
+        bool(image) and _width(output(".png")) > 1.5 * ONE_COLUMN_PIXELS,
         drawn,
         len(numbers),
         provenance["face"],
@@ -197,7 +197,7 @@ def _html(frame: pd.DataFrame) -> str:
 
 
 def _width(png: Path) -> int:
-    """Of a picture, in pixels: the first number of its header."""
+    """Of an image, in pixels: the first number of its header."""
     return int.from_bytes(png.read_bytes()[16:20], "big")
 
 

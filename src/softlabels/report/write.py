@@ -27,7 +27,7 @@ def write_report(layout: Layout, scale: str, wanted: Sequence[str] = ()) -> None
     Raises:
         SoftlabelsError: nothing has been measured yet, or a file is damaged.
     """
-    specs = layout.root / "specs"
+    specs = layout.specs
     ids = wanted or [path.stem for path in (specs / "artifacts").glob("*.json")]
     artifacts = [read_artifact(specs, name) for name in sorted(ids, key=_natural)]
     content = collect(artifacts, layout, scale)

@@ -1,10 +1,12 @@
-"""The state of an unfinished training on disk.
+"""The state of an unfinished training on disk, and how far it is.
 
 `checkpoint.safetensors` is everything the next process needs, in one file: there is no moment with half a state.
+`progress.json` is for people, and counts what each attempt had to compute again.
 """
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +15,55 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from softlabels import tensors
+from softlabels import slurm, tensors
 from softlabels.errors import SoftlabelsError
-from softlabels.training.progress import Progress
+from softlabels.files import read_json, write_json
+from softlabels.store import attempts_of
+
+PROGRESS_SECONDS = 10.0
+
+
+class Progress:
+    """`progress.json` of one run and seed in its folder of the store, and when the next checkpoint is due;
+    `before_writing` may refuse (see `Lease.require`)."""
+
+    def __init__(self, folder: Path, every: float, before_writing: Callable[[], None]) -> None:
+        self.folder, self.every, self.before_writing = folder, every, before_writing
+        self.progress = folder / "progress.json"
+        self.attempts: list[dict[str, Any]] = []
+        self.saved = self.written = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether the last checkpoint is old enough for the next."""
+        return time.monotonic() - self.saved > self.every
+
+    def start_attempt(self, step: int, steps: int) -> None:
+        """This process starts at `step`; what an earlier one did beyond that is computed again."""
+        reached = 0
+        if self.progress.exists():
+            before = read_json(self.progress)
+            reached, self.attempts = before["step"], attempts_of(before)
+        self.attempts.append(
+            {
+                "from_step": step,
+                "recomputed": max(0, reached - step),
+                "host": socket.gethostname(),
+                "slurm_job": slurm.job_id(),
+            }
+        )
+        self.write_progress(step, steps, now=True)
+
+    def write_progress(self, step: int, steps: int, now: bool = False) -> None:
+        """Write how far the training is, at most every few seconds unless `now`."""
+        if now or time.monotonic() - self.written > min(PROGRESS_SECONDS, self.every / 5):
+            self.before_writing()
+            write_json(self.progress, {"step": step, "steps": steps, "attempts": self.attempts})
+            self.written = time.monotonic()
+
+    def remove(self) -> None:
+        """The training is finished."""
+        self.progress.unlink(missing_ok=True)
+
 
 State = dict[str, Tensor]
 

@@ -8,7 +8,7 @@ import re
 import torch
 
 from softlabels.errors import SpecError
-from softlabels.grid.recipe import Optimiser, Schedule
+from softlabels.grid.parts.recipe import Optimiser, Schedule
 
 
 def make_optimiser(

@@ -1,4 +1,4 @@
-"""Trained networks, ours and the user's own, ready to be asked."""
+"""Trained networks, of runs and of users, loaded for inference or as the initial weights of a run."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import torch
 from numpy.typing import NDArray
 
 from softlabels import tensors
-from softlabels.cache.writer import TeacherNetwork
+from softlabels.cache import TeacherNetwork
 from softlabels.data.load import Data
 from softlabels.errors import SoftlabelsError
-from softlabels.files import sha256
-from softlabels.grid.identity import run_id
-from softlabels.grid.recipe import Augment, Precision
+from softlabels.files import read_json, sha256
+from softlabels.grid.identity import initial_id, run_id
+from softlabels.grid.parts.initial import TorchvisionWeights, UserWeights
+from softlabels.grid.parts.recipe import Augment, Precision
 from softlabels.grid.spec import ModelSpec, RunSpec, Teacher, UserLogits, UserNetwork
 from softlabels.layout import Layout
-from softlabels.models import build, load_weights
+from softlabels.models import Network, build, load_weights
 from softlabels.store import finished
 from softlabels.training.augment import view_shape
 from softlabels.training.checkpoint import State
@@ -51,7 +52,7 @@ def load_run(
     path, record = recorded_weights(spec, seed, checkpoint, layout)
     if record["data_fingerprint"] != data.fingerprint:
         raise SoftlabelsError(
-            f"{layout.store(run_id(spec), seed)} was trained on other pictures than {data.folder} holds; "
+            f"{layout.store(run_id(spec), seed)} was trained on other images than {data.folder} holds; "
             "delete the folder to train again"
         )
     shape = view_shape(spec.recipe.augment, data.shape)
@@ -139,3 +140,25 @@ def require_sha256(path: Path, digest: str) -> None:
             f"{path} has SHA-256 {measured}, recorded is {digest}: the file has changed; "
             "restore it, or record the new one"
         )
+
+
+def load_initial(network: Network, spec: RunSpec, seed: int, layout: Layout) -> None:
+    """Put the initial weights of a run into its network, which was made from the seed; nothing to do without any.
+
+    Raises:
+        SoftlabelsError: a file is missing, has changed, or is of another network; it is named.
+    """
+    initial = spec.initial
+    if initial is None:
+        return
+    match initial.run:
+        case RunSpec() as run:
+            path, _ = recorded_weights(run, initial.seed_for(seed), initial.checkpoint, layout)
+        case TorchvisionWeights():
+            manifest = layout.weights(initial_id(spec.model, initial))
+            path = manifest.with_suffix(".safetensors")
+            require_sha256(path, read_json(manifest)["sha256"])
+        case UserWeights(weights=name, sha256=digest):
+            path = Path(name).expanduser()
+            require_sha256(path, digest)
+    load_weights(network, state_at(path, initial.checkpoint), str(path), head=initial.head == "kept")

@@ -1,6 +1,6 @@
 """Train one network of one run and seed: resumable at any moment, a pure function of (spec, seed, data).
 
-Every random choice is a function of (seed, step) or of (stream, id, view), so the state is the
+Every random choice is a function of (seed, step) or of (augment_seed, id, view), so the state is the
 weights, the optimiser's buffers and a few numbers; nothing of a generator needs saving. On a CPU a resumed run
 is bit-identical to an undisturbed one.
 """
@@ -12,11 +12,13 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -25,12 +27,10 @@ from softlabels.errors import SoftlabelsError, SpecError, Stopped
 from softlabels.grid.spec import RunSpec
 from softlabels.models import Network, build
 from softlabels.training.augment import view_shape
-from softlabels.training.average import averageable
 from softlabels.training.checkpoint import Checkpoint, State
+from softlabels.training.images import BatchIndex, ImageSplit, evaluate, in_memory_format
+from softlabels.training.objective import Objective, TeacherLogits, averageable
 from softlabels.training.optim import make_optimiser, rate_factor, set_rate
-from softlabels.training.order import batch_at
-from softlabels.training.pictures import Asked, Pictures, evaluate, in_memory_format
-from softlabels.training.step import Objective, TeacherLogits
 
 CHECK_EVERY = 25  # steps between looks at the losses: each look waits for the device
 DIVERGED = 100.0  # a loss this many times the first one (at least 1 nat) has diverged
@@ -40,7 +40,7 @@ History = list[dict[str, Any]]
 
 @dataclass
 class Trained:
-    """A finished training: final and validation-selected weights, and what happened."""
+    """A finished training: final and validation-selected weights, and a history row for each evaluation."""
 
     last: State
     best: State | None
@@ -51,14 +51,14 @@ class Trained:
 
 
 class Trainer:
-    """One run and seed; `folder` keeps its checkpoint and milestones, `begin` may put weights into the network."""
+    """One run and seed; `folder` keeps its checkpoint and milestones, `init_weights` may load weights to start from."""
 
     def __init__(
         self,
         spec: RunSpec,
         seed: int,
-        train: Pictures,
-        val: Pictures,
+        train: ImageSplit,
+        val: ImageSplit,
         folder: Path,
         *,
         identity: str,
@@ -66,7 +66,7 @@ class Trainer:
         checkpoint_seconds: float = 60.0,
         should_stop: Callable[[], bool] = lambda: False,
         before_writing: Callable[[], None] = lambda: None,
-        begin: Callable[[Network], None] = lambda network: None,
+        init_weights: Callable[[Network], None] = lambda network: None,
     ) -> None:
         self.spec, self.recipe, self.seed = spec, spec.recipe, seed
         self.train_set, self.val_set, self.teacher = train, val, teacher
@@ -84,13 +84,13 @@ class Trainer:
         self.network = build(spec.model, train.data.num_classes, shape).to(self.device)
         if self.recipe.precision.channels_last:
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        begin(self.network)  # initial weights in place of those that the seed has drawn
+        init_weights(self.network)  # in place of those that the seed has drawn
         self.objective = Objective(spec, self.network, teacher, train.data.num_classes).to(self.device)
         self.optimiser = make_optimiser(self.network, self.recipe.optimiser, self.objective)
         self.ema = self._copy(self.network.state_dict()) if self.recipe.ema else None
         self.averaged = {name for name, value in (self.ema or {}).items() if averageable(value)}
         self.step, self.seconds = 0, 0.0
-        self.coming = self._stream()
+        self.batches = self._load_batches()
         self.first_loss: float | None = None
         self.loss_sum, self.loss_count = 0.0, 0
         self.history: History = []
@@ -108,16 +108,16 @@ class Trainer:
         """
         self._restore()
         begun_at = self.step
-        self.checkpoint.sit_down(self.step, self.steps)
+        self.checkpoint.start_attempt(self.step, self.steps)
         if self.step == 0 and 0 in self.milestones:
             self._keep_milestone()
         eval_steps = self._eval_steps()
         pending: list[Tensor] = []
         begun = time.monotonic()
         seconds_before = self.seconds
-        self.coming = self._stream()
+        self.batches = self._load_batches()
         with (
-            contextlib.closing(self.coming),
+            contextlib.closing(self.batches),
             tqdm(total=self.steps, initial=self.step, unit="step", disable=None, leave=False, mininterval=0.5) as bar,
         ):
             while self.step < self.steps:
@@ -127,16 +127,16 @@ class Trainer:
                 at_eval = self.step in eval_steps
                 stop = self.should_stop()
                 if at_eval or stop or len(pending) >= CHECK_EVERY or self.step in self.milestones:
-                    self._account(pending)
+                    self._check_losses(pending)
                     bar.set_postfix(loss=f"{self.loss_sum / max(1, self.loss_count):.4f}", refresh=False)
                     pending = []
-                    self.checkpoint.tell(self.step, self.steps)
+                    self.checkpoint.write_progress(self.step, self.steps)
                 if self.step in self.milestones:
                     self._keep_milestone()
                 if at_eval:
                     self._validate()
                 if stop or self.checkpoint.due():
-                    self._account(pending)
+                    self._check_losses(pending)
                     pending = []
                     self.seconds = seconds_before + time.monotonic() - begun
                     self._save()
@@ -148,44 +148,44 @@ class Trainer:
         if self.steps == 0:
             self._validate()
         self.seconds = seconds_before + time.monotonic() - begun
-        last = self._weights()
+        last = self._current_weights()
         broken = [name for name, t in last.items() if t.is_floating_point() and not torch.isfinite(t).all()]
         if broken:
             raise SoftlabelsError(f"seed {self.seed}: weights {broken[0]} are not finite after step {self.steps}")
         kept = {n: self.folder / "milestones" / f"step{n}.safetensors" for n in sorted(self.milestones)}
         return Trained(last, self.best, self.best_step, self.history, self.seconds, kept)
 
-    def _stream(self) -> Generator[tuple[Asked, Tensor]]:
-        """Batches and their pictures from the present step on."""
-        stream = self.teacher.stream if self.teacher else self.seed
-        return self.train_set.stream(self._asked(), stream, self.recipe.augment)
+    def _load_batches(self) -> Generator[tuple[BatchIndex, Tensor]]:
+        """Batches and their images from the present step on."""
+        augment_seed = self.teacher.augment_seed if self.teacher else self.seed
+        return self.train_set.batches(self._batch_indices(), augment_seed, self.recipe.augment)
 
-    def _asked(self) -> Iterator[Asked]:
-        """The batches from the present step to the last, in the parts that are on the device at once."""
+    def _batch_indices(self) -> Iterator[BatchIndex]:
+        """The batches from the present step to the last, in micro-batches."""
         B = self.recipe.batch_size
         size = self.recipe.micro_batch or B
         for step in range(self.step, self.steps):
-            where, when = (torch.from_numpy(array) for array in batch_at(self.seed, step, B, len(self.train_set)))
-            views = self.teacher.views(when) if self.teacher else when
+            indices, epochs = (torch.from_numpy(array) for array in batch_at(self.seed, step, B, len(self.train_set)))
+            views = self.teacher.views(epochs) if self.teacher else epochs
             for start in range(0, B, size):  # one part: no slices, which tiny networks would feel
                 part = slice(start, start + size)
-                yield Asked(*(t if size == B else t[part] for t in (where, views, when)))
+                yield BatchIndex(*(t if size == B else t[part] for t in (indices, views, epochs)))
 
     def _train_step(self) -> Tensor:
         """One optimiser step; returns the mean loss (before `loss_scale`) on the device."""
         recipe, B = self.recipe, self.recipe.batch_size
         # Dropout draws from torch's generator: one seed per (run seed, step) makes it stateless.
         # (The generators directly: torch.manual_seed looks at every kind of device, at each step.)
-        torch.default_generator.manual_seed(_mixed(self.seed, self.step))
+        torch.default_generator.manual_seed(_step_seed(self.seed, self.step))
         if self.device.type == "cuda":
-            torch.cuda.manual_seed(_mixed(self.seed, self.step))
+            torch.cuda.manual_seed(_step_seed(self.seed, self.step))
         set_rate(self.optimiser, recipe.optimiser, rate_factor(recipe.schedule, self.step, self.steps))
         self.network.train()
         total = torch.zeros((), device=self.device)
         size = recipe.micro_batch or B
         for _ in range(0, B, size):
-            batch, pictures = next(self.coming)
-            loss = self._loss(batch, pictures) * (len(pictures) / B)
+            batch, images = next(self.batches)
+            loss = self._loss(batch, images) * (len(images) / B)
             (loss * recipe.loss_scale).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         if recipe.clip_norm is not None:
@@ -193,7 +193,7 @@ class Trainer:
             torch.nn.utils.clip_grad_norm_(trained, recipe.clip_norm)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
-        self.objective.follow(self.network, self.step + 1)
+        self.objective.update_ema(self.network, self.step + 1)
         if self.ema is not None and recipe.ema is not None:
             for name, value in self.network.state_dict().items():
                 if name in self.averaged:
@@ -202,15 +202,15 @@ class Trainer:
                     self.ema[name].copy_(value)
         return total
 
-    def _loss(self, batch: Asked, pictures: Tensor) -> Tensor:
+    def _loss(self, batch: BatchIndex, images: Tensor) -> Tensor:
         labels = self.train_set.labels[batch.positions]
-        x = in_memory_format(self.train_set.to_input(pictures, self.recipe.normalise), self.recipe.precision)
-        assert batch.epochs is not None  # as `_asked` gives them
-        ask = partial(self.teacher.rows, batch.positions, batch.epochs, pictures) if self.teacher else None
-        loss: Tensor = self.objective(self.network, x, labels, ask)
+        x = in_memory_format(self.train_set.to_input(images, self.recipe.normalise), self.recipe.precision)
+        assert batch.epochs is not None  # as `_batch_indices` gives them
+        teacher_logits = partial(self.teacher.rows, batch.positions, batch.epochs, images) if self.teacher else None
+        loss: Tensor = self.objective(self.network, x, labels, teacher_logits)
         return loss
 
-    def _account(self, pending: list[Tensor]) -> None:
+    def _check_losses(self, pending: list[Tensor]) -> None:
         """Add losses to the running mean; refuse to go on with one that is not a number or has diverged."""
         if not pending:
             return
@@ -247,7 +247,7 @@ class Trainer:
             if not math.isfinite(row["val_nll"]):
                 raise self._diverged("validation loss", row["val_nll"], self.step)
             if accuracy >= self.best_accuracy:
-                self.best_accuracy, self.best_step, self.best = accuracy, self.step, self._weights()
+                self.best_accuracy, self.best_step, self.best = accuracy, self.step, self._current_weights()
         self.history.append(row)
         text = "  ".join(f"{k} {v:.5g}" for k, v in row.items() if k != "lr_factor")
         tqdm.write(f"{self.identity} seed {self.seed}: {text}")
@@ -256,12 +256,12 @@ class Trainer:
         every = max(1, round(self.recipe.eval_every * self.steps))
         return {*range(every, self.steps + 1, every), self.steps}
 
-    def _weights(self) -> State:
-        """The weights that count: the moving average where the recipe has one."""
+    def _current_weights(self) -> State:
+        """The EMA of the weights where the recipe has one, else those of the network."""
         return self._copy(self.ema if self.ema is not None else self.network.state_dict())
 
-    def _evaluated_weights(self) -> _Swapped:
-        return _Swapped(self.network, self.ema)
+    def _evaluated_weights(self) -> _TemporaryWeights:
+        return _TemporaryWeights(self.network, self.ema)
 
     @staticmethod
     def _copy(state: State) -> State:
@@ -271,7 +271,7 @@ class Trainer:
         self.checkpoint.before_writing()
         tensors.save(
             self.folder / "milestones" / f"step{self.step}.safetensors",
-            self._weights(),
+            self._current_weights(),
             {"run": self.identity, "seed": self.seed, "step": self.step},
         )
 
@@ -279,7 +279,7 @@ class Trainer:
         parts = {"model": self.network.state_dict(), "ema": self.ema or {}, "best": self.best or {}}
         parts["objective"] = self.objective.state_dict()
         self.checkpoint.save(parts, self.optimiser, {key: getattr(self, key) for key in _NUMBERS})
-        self.checkpoint.tell(self.step, self.steps, now=True)
+        self.checkpoint.write_progress(self.step, self.steps, now=True)
 
     def _restore(self) -> None:
         found = self.checkpoint.restore(self.optimiser, self.device)
@@ -299,12 +299,12 @@ _NUMBERS = (
 )  # fmt: skip
 
 
-def _mixed(seed: int, step: int) -> int:
+def _step_seed(seed: int, step: int) -> int:
     """32 bits (all that torch's CPU generator takes), different for every step of a run."""
     return (seed * 0x9E3779B1 ^ (step + 1) * 0x85EBCA77) & 0xFFFFFFFF
 
 
-class _Swapped:
+class _TemporaryWeights:
     """For the time of an evaluation the network carries other weights."""
 
     def __init__(self, network: torch.nn.Module, weights: State | None) -> None:
@@ -318,3 +318,27 @@ class _Swapped:
     def __exit__(self, *_: object) -> None:
         if self.weights is not None:
             self.network.load_state_dict(self.own)
+
+
+Ints = NDArray[np.int64]
+
+
+@lru_cache(maxsize=4)
+def _permutation(seed: int, epoch: int, num_train: int) -> Ints:
+    generator = np.random.Generator(np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64)))
+    return generator.permutation(num_train).astype(np.int64)
+
+
+def batch_at(seed: int, step: int, batch_size: int, num_train: int) -> tuple[Ints, Ints]:
+    """Positions `[B]` in the training set and the epoch `[B]` of each, for a step counted from 0.
+
+    A pure function of (seed, step): a resumed run continues with the very batch it would have seen. A batch
+    may straddle two epochs; every epoch uses every example once.
+    """
+    place = np.arange(step * batch_size, (step + 1) * batch_size)
+    epochs, offsets = place // num_train, place % num_train
+    positions = np.empty(batch_size, dtype=np.int64)
+    for epoch in np.unique(epochs):
+        here = epochs == epoch
+        positions[here] = _permutation(seed, int(epoch), num_train)[offsets[here]]
+    return positions, epochs

@@ -26,11 +26,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from softlabels.cache.reader import require_whole
-from softlabels.cache.writer import SHARD_BYTES, save_array
+from softlabels.cache import SHARD_BYTES, require_whole, save_array
 from softlabels.errors import SoftlabelsError, SpecError, Stopped
 from softlabels.files import read_json, sha256, write_json
-from softlabels.grid.identity import TRANSLATION_STAGES, index_bytes
+from softlabels.grid.tasks.translation import STAGES, index_bytes
 from softlabels.translation.losses import DenseTeacher, SparseTeacher
 from softlabels.translation.network import Corpus, Translator, token_features
 from softlabels.translation.score import features
@@ -147,7 +146,7 @@ def write_cache(
     if kind == "features":
         rows["output.npy"] = save_array(folder / "output.npy", translator.output.float().cpu().numpy())
     files = {f"{part}-{n:04d}.npy": done[f"{part}-{n:04d}.npy"] for part in PARTS[kind] for n in range(len(shards))}
-    versions = {stage: code_version(stage) for stage in TRANSLATION_STAGES}  # to be read only, as of images
+    versions = {stage: code_version(stage) for stage in STAGES}  # to be read only, as of images
     write_json(folder / "manifest.json", {**source, "code_versions": versions, "shards": files, "common": rows})
 
 
@@ -188,7 +187,7 @@ def _shard(
 
 
 class CachedTeacher:
-    """A cache in the hands of a student: `targets` gathers the rows of a batch's sentences.
+    """A cache as a student reads it: `targets` gathers the rows of a batch's sentences.
 
     Raises:
         SoftlabelsError: a missing, truncated or changed file (it is named), rows of other text, of another vocabulary

@@ -1,4 +1,4 @@
-"""fairseq as it is, made safe to call: imported once, with three functions of its checkpoint module in other hands.
+"""fairseq as it is, made safe to call: imported once, with three functions of its checkpoint module monkey-patched.
 
 No file of fairseq is edited. What is replaced, and why:
 * `torch.load` there reads tensors and plain values only (`weights_only=True`);
@@ -77,7 +77,7 @@ def save(state: dict[str, Any], filename: str, async_write: bool = False) -> Non
 
 @contextlib.contextmanager
 def replaced(module: Any, **functions: Any) -> Iterator[None]:
-    """A module with some of its functions in other hands, for a time."""
+    """A module with some of its functions monkey-patched inside the block."""
     before = {name: getattr(module, name) for name in functions}
     try:
         for name, function in functions.items():

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from softlabels.translation.cache import CachedTeacher
 from softlabels.translation.losses import TokenLoss
-from softlabels.translation.network import Corpus, OnlineTeacher, load, token_features
+from softlabels.translation.network import Corpus, OnlineTranslationTeacher, load, token_features
 
 LOG2 = math.log(2)
 
@@ -62,7 +62,7 @@ class SoftTargets(FairseqCriterion):
             files = Path(kd_files) if kd_files else None
             self._teacher = (CachedTeacher(Path(kd_cache), Corpus.of(task), json.loads(kd_origin), files),)
         elif kd_teacher:
-            self._teacher = (OnlineTeacher(load(Path(kd_teacher), kd_checkpoint, Corpus.of(task))),)
+            self._teacher = (OnlineTranslationTeacher(load(Path(kd_teacher), kd_checkpoint, Corpus.of(task))),)
 
     def forward(self, model: Any, sample: dict[str, Any], reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:
         """Loss, number of tokens, and what is logged."""

@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from softlabels.errors import SoftlabelsError
-from softlabels.grid.probes import Translations
+from softlabels.grid.parts.probes import Translations
 from softlabels.grid.spec import to_dict
 from softlabels.translation.corpus.text import Moses, split
 from softlabels.translation.network import Corpus, Translator
@@ -18,9 +18,9 @@ from softlabels.translation.network import Corpus, Translator
 
 @torch.no_grad()
 def translate(
-    translator: Translator, corpus: Corpus, probe: Translations, between: Callable[[], None] = lambda: None
+    translator: Translator, corpus: Corpus, probe: Translations, after_batch: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
-    """The content of a translation file (`softlabels.metrics.translation`); `between` is called between two batches.
+    """The content of a translation file (`softlabels.metrics.bleu`); `after_batch` is called before each batch.
 
     Raises:
         SoftlabelsError: another number of hypotheses than of sentences came out.
@@ -36,7 +36,7 @@ def translate(
     subwords: dict[int, str] = {}
     batches = list(corpus.batches(probe.split, range(count), max_tokens=8000 // probe.beam, by_source=True))
     for sample in tqdm(batches, unit="batch", disable=None, leave=False):
-        between()
+        after_batch()
         for i, hypotheses in zip(sample["id"].tolist(), generator.generate([translator.network], sample), strict=True):
             subwords[i] = task.target_dictionary.string(hypotheses[0]["tokens"].int().cpu())
     manifest, language = corpus.manifest, corpus.manifest["languages"][1]

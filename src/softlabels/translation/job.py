@@ -1,10 +1,9 @@
-"""What a job does with translation runs: train a seed, write a cache, answer a probe. `training/job.py` calls these."""
+"""What a job does with translation runs, for `training/job.py`: train a seed, write a cache, evaluate a probe."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,34 +12,22 @@ import torch
 from softlabels import tensors
 from softlabels.errors import SpecError, Stopped
 from softlabels.files import read_json, write_json
-from softlabels.grid.costs import training_steps
-from softlabels.grid.identity import CacheNeed, dataset_id, needed_cache, probe_id, run_id
-from softlabels.grid.probes import AnyProbe, Tokens, Translations
+from softlabels.grid.identity import CacheNeed, dataset_id, probe_id, run_id
+from softlabels.grid.parts.probes import AnyProbe, Tokens, Translations
+from softlabels.grid.parts.translation import CorpusSpec
 from softlabels.grid.spec import Distill, TranslationSpec, to_dict
-from softlabels.grid.translation import CorpusSpec
+from softlabels.grid.tasks.translation import TranslationTask
 from softlabels.lease import Lease
 from softlabels.staging import staged
-from softlabels.training.worker import Worker
+from softlabels.training.worker import Caches, Finished, Worker
 from softlabels.translation.cache import CachedTeacher, checksums, require_k, write_cache
+from softlabels.translation.compat import fairseq
 from softlabels.translation.corpus.prepare import verify
 from softlabels.translation.decode import translate
 from softlabels.translation.losses import TokenLoss
 from softlabels.translation.network import Corpus, Translator, load
-from softlabels.translation.score import ask_tokens, predictions
-from softlabels.translation.state import History
-from softlabels.translation.trainer import Trainer
-
-HISTORY_COLUMNS = ("step", "epoch", "lr", "train_loss", "val_nll")
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What the record of a training says beside the usual."""
-
-    history: History
-    about: dict[str, Any]
-    clean_up: Callable[[], None]
-    """Removes the state of the unfinished training; called when the record is written."""
+from softlabels.translation.score import predictions, token_outputs
+from softlabels.translation.trainer import TranslationTrainer
 
 
 def corpus_of(worker: Worker, spec: CorpusSpec) -> Corpus:
@@ -61,57 +48,55 @@ def corpus_of(worker: Worker, spec: CorpusSpec) -> Corpus:
     return corpus
 
 
-def train(
-    worker: Worker, spec: TranslationSpec, seed: int, folder: Path, lease: Lease, origin: dict[str, Any] | None
-) -> Finished:
+def train(worker: Worker, spec: TranslationSpec, seed: int, folder: Path, lease: Lease, caches: Caches) -> Finished:
     """Train one seed and write weights and predictions to `folder`.
-
-    Args:
-        origin: what the manifest of the teacher's cache must say; None without a cache.
 
     Raises:
         Stopped: asked to stop; the state is saved.
-        SoftlabelsError: as `Trainer.run`, or a cache that does not belong to this student.
+        SoftlabelsError: as `TranslationTrainer.run`, or a cache that does not belong to this student.
     """
     corpus = corpus_of(worker, spec.dataset)
     _require_room(spec, corpus)
-    trainer = Trainer(
+    trainer = TranslationTrainer(
         spec,
         seed,
         corpus.folder,
         folder,
         identity=run_id(spec),
         device=worker.device,
-        criterion=_criterion(worker, spec, seed, corpus, origin),
-        planned_updates=training_steps(spec) or corpus.manifest["sizes"]["train"],
+        criterion=_criterion(worker, spec, seed, corpus, caches),
+        planned_updates=TranslationTask(spec).steps() or corpus.manifest["sizes"]["train"],
         checkpoint_seconds=worker.checkpoint_seconds,
         should_stop=worker.asked_to_stop,
         before_writing=lease.require,
     )
-    worker.begin()
+    worker.reset_timer()
     trained = trainer.run()
     lease.require()
     kept = {"last": trained.last} | ({"best": trained.best} if trained.best is not None else {})
     tensors.save(
         folder / "weights.safetensors", {f"{c}/{name}": t for c, state in kept.items() for name, t in state.items()}
     )
-    said: dict[str, torch.Tensor] = {}
+    predicted: dict[str, torch.Tensor] = {}
     for checkpoint, state in kept.items():
         if checkpoint == "best" and trained.best_step == trained.steps:  # the same weights
-            said |= {f"{name.removesuffix('/last')}/best": t for name, t in said.items() if name.endswith("/last")}
+            predicted |= {
+                f"{name.removesuffix('/last')}/best": t for name, t in predicted.items() if name.endswith("/last")
+            }
             continue
         trained.network.load_state_dict(state, strict=False)
-        said |= predictions(trained.network, corpus, checkpoint)
-    tensors.save(folder / "features.safetensors", said)
+        predicted |= predictions(trained.network, corpus, checkpoint)
+    tensors.save(folder / "features.safetensors", predicted)
     about = {
         "steps": trained.steps,
         "best_step": trained.best_step,
         "seconds": round(trained.seconds, 3),
-        "sittings": trainer.progress.sittings,
+        "attempts": trainer.progress.attempts,
         "parameters": sum(p.numel() for p in trained.network.parameters()),
         "data_fingerprint": corpus.manifest["fingerprint"],
     }
-    return Finished(trained.history, about, trainer.clean_up)
+    files = ["weights.safetensors", "features.safetensors"]
+    return Finished(trained.history, files, about, trainer.clean_up, {"fairseq": fairseq().__version__})
 
 
 def _require_room(spec: TranslationSpec, corpus: Corpus) -> None:
@@ -135,9 +120,7 @@ def _require_room(spec: TranslationSpec, corpus: Corpus) -> None:
         )
 
 
-def _criterion(
-    worker: Worker, spec: TranslationSpec, seed: int, corpus: Corpus, origin: dict[str, Any] | None
-) -> list[str]:
+def _criterion(worker: Worker, spec: TranslationSpec, seed: int, corpus: Corpus, caches: Caches) -> list[str]:
     """Arguments of the criterion."""
     arguments = ["--loss", TokenLoss.of(spec.targets, corpus.vocabulary).argument]
     if spec.recipe.precision.autocast == "bf16":
@@ -145,11 +128,12 @@ def _criterion(
     if not isinstance(spec.targets, Distill):
         return arguments
     require_k(spec.targets.top_k, corpus.vocabulary)
-    teacher, need = spec.targets.teacher, needed_cache(spec)
-    if need is None:
+    teacher = spec.targets.teacher
+    if not caches:
         assert isinstance(teacher.run, TranslationSpec)
         folder = worker.layout.store(run_id(teacher.run), teacher.seed_for(seed))
         return [*arguments, "--kd-teacher", str(folder), "--kd-checkpoint", teacher.checkpoint]
+    need, origin = caches[0]
     cache = worker.layout.cache(need.id, need.seed(seed))
     files = staged(cache, checksums(read_json(cache / "manifest.json")), worker.stage)
     copies = ["--kd-files", str(files)] if files != cache else []
@@ -168,7 +152,7 @@ def cache(worker: Worker, need: CacheNeed, seed: int, folder: Path, lease: Lease
     """Write one seed of a cache (raises as `write_cache`)."""
     translator, corpus = teacher_of_cache(worker, need, seed)
     assert isinstance(need.student.targets, Distill)
-    worker.begin()
+    worker.reset_timer()
     write_cache(
         folder,
         translator,
@@ -201,8 +185,8 @@ def _translated_already(
     return content | {"probe": to_dict(probe)} if content["weights"] == weights_sha256 else None
 
 
-def ask(worker: Worker, spec: TranslationSpec, seed: int, probe: AnyProbe, path: Path) -> None:
-    """Write the answer to a probe.
+def evaluate_probe(worker: Worker, spec: TranslationSpec, seed: int, probe: AnyProbe, path: Path) -> None:
+    """Write the outputs of one probe.
 
     Raises:
         Stopped: asked to stop.
@@ -211,16 +195,16 @@ def ask(worker: Worker, spec: TranslationSpec, seed: int, probe: AnyProbe, path:
     corpus = corpus_of(worker, spec.dataset)
     checkpoint = probe.checkpoint if isinstance(probe, Translations) else "last"
     translator = load(worker.layout.store(run_id(spec), seed), checkpoint, corpus)
-    worker.begin()
+    worker.reset_timer()
     if isinstance(probe, Translations):
 
-        def between() -> None:
+        def check_stop() -> None:
             if worker.asked_to_stop():
                 raise Stopped(f"stopped while translating with {run_id(spec)}; run the same command again", False)
 
         content = _translated_already(worker, spec, seed, probe, translator.weights_sha256, path)
-        write_json(path, content or {"run": run_id(spec), **translate(translator, corpus, probe, between)})
+        write_json(path, content or {"run": run_id(spec), **translate(translator, corpus, probe, check_stop)})
         return
     assert isinstance(probe, Tokens)
     meta = {"run": run_id(spec), "seed": seed, "probe": probe_id(probe), "weights": {"last": translator.weights_sha256}}
-    tensors.save(path, ask_tokens(translator, corpus, probe), meta)
+    tensors.save(path, token_outputs(translator, corpus, probe), meta)

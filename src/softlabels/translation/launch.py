@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from softlabels.files import read_json
-from softlabels.grid import transformers
 from softlabels.grid.spec import TranslationSpec
+from softlabels.grid.zoo import transformers
 from softlabels.translation.compat import PLUGIN, fairseq
 
 ARCHITECTURES = {"transformer_iwslt_de_en", "transformer_wmt_en_de"}

@@ -3,7 +3,7 @@
 Logits of a batch are [N tokens, V types] with V of tens of thousands, so every pass over them counts: one function
 holds what automatic differentiation would do in twice as many. Sums over tokens in nats, since fairseq divides by the
 number of tokens itself. Symbols: α label smoothing, T temperature of the teacher, Tₛ of the student (T or 1), z logits,
-zᵗ the teacher's, p = softmax(z). The definitions are those of `softlabels.targets`; tests hold both against each other.
+zᵗ the teacher's, p = softmax(z). The definitions are those of `softlabels.losses`; tests hold both against each other.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from softlabels.grid.label_targets import Hard, Smooth
+from softlabels.grid.parts.label_targets import Hard, Smooth
 from softlabels.grid.spec import Distill
 
 

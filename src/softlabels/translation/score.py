@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from softlabels.errors import SoftlabelsError, SpecError
-from softlabels.grid.probes import Tokens
+from softlabels.grid.parts.probes import Tokens
 from softlabels.translation.network import Corpus, Translator, token_features
 
 State = dict[str, Tensor]
@@ -57,7 +57,7 @@ def features(
 
 
 def predictions(network: Any, corpus: Corpus, checkpoint: str) -> State:
-    """What a network says about validation and test: a part of a run's `features.safetensors`."""
+    """The outputs of a network on validation and test: a part of a run's `features.safetensors`."""
     out: State = {f"output/{checkpoint}": network.decoder.output_projection.weight.detach().float().clone()}
     for split in ("val", "test"):
         labels, sentences, rows = features(network, corpus, split)
@@ -66,8 +66,8 @@ def predictions(network: Any, corpus: Corpus, checkpoint: str) -> State:
     return out
 
 
-def ask_tokens(translator: Translator, corpus: Corpus, probe: Tokens) -> State:
-    """The tensors of a probe (`grid.probes.Tokens`).
+def token_outputs(translator: Translator, corpus: Corpus, probe: Tokens) -> State:
+    """The tensors of a probe (`grid.parts.probes.Tokens`).
 
     Raises:
         SpecError: a token that is not a type of the vocabulary, or that never comes next.

@@ -3,6 +3,11 @@
 fairseq seeds every update by (seed, update), and its iterator can be put at any batch, so weights, optimiser and a few
 counters are all the state. Between two updates this module looks whether to stop, to save, or to tell how far it is;
 what fairseq keeps in function attributes (best loss, patience) is saved too and does not leak into the next run.
+
+The state on disk is two checkpoints, their recorded checksums and the history. `checkpoint_last.pt` is fairseq's own
+file. A checkpoint is read only if its SHA-256 is one that `state.json` records, and so is that of the best weights that
+belong to it; both are recorded before it gets its name, so a kill at any moment leaves at least one that can be read. A
+damaged one is passed over for `checkpoint_previous.pt`, or else the run starts afresh: the numbers are the same.
 """
 
 from __future__ import annotations
@@ -20,12 +25,12 @@ import torch
 
 from softlabels import tensors
 from softlabels.errors import SoftlabelsError, Stopped
+from softlabels.files import read_json, sha256, write_json
 from softlabels.grid.spec import TranslationSpec
-from softlabels.training.progress import Progress
+from softlabels.training.checkpoint import Progress
 from softlabels.translation.compat import fairseq, replaced
 from softlabels.translation.launch import corpus_arguments, network_arguments, parse, recipe_arguments
 from softlabels.translation.network import own_state
-from softlabels.translation.state import History, State
 
 Weights = dict[str, torch.Tensor]
 BITS = math.log(2)
@@ -33,7 +38,7 @@ BITS = math.log(2)
 
 
 @dataclass
-class Trained:
+class TrainedTranslator:
     """A finished training."""
 
     network: Any
@@ -46,7 +51,7 @@ class Trained:
     seconds: float
 
 
-class Trainer:
+class TranslationTrainer:
     """One run and seed; `folder` keeps its state. `criterion` are the criterion's arguments."""
 
     def __init__(
@@ -65,7 +70,7 @@ class Trainer:
         before_writing: Callable[[], None] = lambda: None,
     ) -> None:
         self.spec, self.seed, self.identity = spec, seed, identity
-        self.state = State(folder / "fairseq", identity, seed)
+        self.state = SavedState(folder / "fairseq", identity, seed)
         self.progress = Progress(folder, checkpoint_seconds, before_writing)
         self.should_stop, self.before_writing = should_stop, before_writing
         self.planned_updates = planned_updates
@@ -79,7 +84,7 @@ class Trainer:
         self.seconds_before = 0.0
         self.fairseq_trainer: Any = None
 
-    def run(self) -> Trained:
+    def run(self) -> TrainedTranslator:
         """Train to the last update, from the checkpoint if there is one.
 
         Raises:
@@ -108,7 +113,7 @@ class Trainer:
         if self.best is not None:
             best, _ = tensors.load(self.state.best_file(self.best[1]))
         steps = int(trainer.get_num_updates())
-        return Trained(network, last, best, self.best and self.best[1], steps, self.history, self._seconds())
+        return TrainedTranslator(network, last, best, self.best and self.best[1], steps, self.history, self._seconds())
 
     def clean_up(self) -> None:
         """The results are written: the state of the unfinished training goes."""
@@ -129,7 +134,7 @@ class Trainer:
 
     @contextlib.contextmanager
     def _between_updates(self, command: Any) -> Iterator[None]:
-        """fairseq's command with its saving, loading and validating in our hands, for the time of one run."""
+        """fairseq's command with its saving, loading and validating monkey-patched, for the time of one run."""
         checkpoints = command.checkpoint_utils
         self._load, self._validate, self._step = (
             checkpoints.load_checkpoint, command.validate, command.validate_and_save,
@@ -158,7 +163,7 @@ class Trainer:
             self.begun_at = self.updates = int(trainer.get_num_updates())
             self.history = self.state.history_until(self.begun_at)
             print(f"{self.identity} seed {self.seed}: continues at update {self.begun_at} of {self.planned_updates}")
-        self.progress.sit_down(self.begun_at, self.planned_updates)
+        self.progress.start_attempt(self.begun_at, self.planned_updates)
         return extra, iterator
 
     def validate(self, cfg: Any, trainer: Any, task: Any, iterator: Any, subsets: Any) -> Any:
@@ -197,7 +202,7 @@ class Trainer:
             )
         self.updates = update
         losses, done = self._step(cfg, trainer, task, iterator, subsets, end)
-        self.progress.tell(update, self.planned_updates)
+        self.progress.write_progress(update, self.planned_updates)
         stop = self.should_stop()
         if not done and (stop or self.progress.due()):
             self._save(trainer, iterator)
@@ -223,4 +228,77 @@ class Trainer:
         best = self.best and self.best[1]
         self.state.save(lambda path: trainer.save_checkpoint(str(path), extra), self.history, best)
         self.progress.saved = time.monotonic()
-        self.progress.tell(int(trainer.get_num_updates()), self.planned_updates, now=True)
+        self.progress.write_progress(int(trainer.get_num_updates()), self.planned_updates, now=True)
+
+
+History = list[dict[str, Any]]
+
+
+class SavedState:
+    """The folder of one unfinished run and seed."""
+
+    def __init__(self, folder: Path, identity: str, seed: int) -> None:
+        self.folder = folder
+        self.path, self.last = folder / "state.json", folder / "checkpoint_last.pt"
+        self.previous = folder / "checkpoint_previous.pt"
+        self.owner = {"run": identity, "seed": seed}
+        self.record: dict[str, Any] = {**self.owner, "accepted": [], "history": [], "best": {}}
+
+    def open(self) -> None:
+        """Make `checkpoint_last.pt` one that may be read, or remove it.
+
+        Raises:
+            SoftlabelsError: the folder belongs to another run.
+        """
+        if self.path.exists():
+            with contextlib.suppress(SoftlabelsError):  # a power failure: what it vouched for is not read
+                self.record = read_json(self.path)
+        if {name: self.record.get(name) for name in self.owner} != self.owner:
+            raise SoftlabelsError(
+                f"{self.path} belongs to {self.record.get('run')} seed {self.record.get('seed')}, not to "
+                f"{self.owner['run']} seed {self.owner['seed']}; delete {self.folder} to start afresh"
+            )
+        for path in (self.last, self.previous):
+            if not path.exists():
+                continue
+            digest = sha256(path)
+            best = self.record.get("best", {}).get(digest)
+            whole = digest in self.record["accepted"] and (best is None or self._is_whole(best))
+            if whole:
+                self.record["accepted"] = [digest]
+                path.replace(self.last)
+                return
+            print(f"{path} is damaged (its checksum is not a recorded one): passed over")
+            path.unlink()
+
+    def _is_whole(self, best: dict[str, str]) -> bool:
+        path = self.folder / best["file"]
+        return path.exists() and sha256(path) == best["sha256"]
+
+    def best_file(self, update: int) -> Path:
+        """Where the weights of the best validation so far are kept."""
+        return self.folder / f"best-{update}.safetensors"
+
+    def save(self, write: Callable[[Path], None], history: History, best: int | None) -> None:
+        """Keep what `write` puts into a file as the last checkpoint, the one before as the previous; `best` is the
+        update of the best validation."""
+        new = self.folder / "checkpoint_new.pt"
+        write(new)
+        digest = sha256(new)
+        accepted = [digest, *self.record["accepted"][:1]]
+        kept = {d: entry for d, entry in self.record.get("best", {}).items() if d in accepted}
+        if best is not None:
+            path = self.best_file(best)
+            kept[digest] = {"file": path.name, "sha256": sha256(path)}
+        self.record = {**self.owner, "accepted": accepted, "history": history, "best": kept}
+        write_json(self.path, self.record)
+        if self.last.exists():
+            self.last.replace(self.previous)
+        new.replace(self.last)
+        for path in self.folder.glob("best-*.safetensors"):
+            if path.name not in {entry["file"] for entry in kept.values()}:
+                path.unlink()
+
+    def history_until(self, update: int) -> History:
+        """Rows up to an update: what lies beyond is computed again."""
+        return [row for row in self.record["history"] if row["step"] <= update]

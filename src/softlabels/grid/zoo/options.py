@@ -1,4 +1,4 @@
-"""What a network can be told: kinds of values, options with their defaults, and what several networks share."""
+"""What is declared of a network: options with their defaults, costs, and what makes it."""
 
 from __future__ import annotations
 
@@ -22,14 +22,45 @@ class Option(NamedTuple):
     help: str
 
 
+Shape = tuple[int, int, int]
+"""(C, H, W)."""
+
+
+class Counted(NamedTuple):
+    """A network counted once: floating-point operations of the body for one RGB image of `side` px."""
+
+    stem: str
+    side: int
+    body_flops: int
+    features: int
+    """d: inputs of the head."""
+    body_parameters: int
+    """Trained numbers of all but the head."""
+
+
 @dataclass(frozen=True)
 class ModelInfo:
-    """A network of the zoo."""
+    """A network: what makes it, what it can be told, and what planning knows of it."""
 
-    note: str
+    make: str
+    """`<module>:<class or function>` of `softlabels.models`."""
     options: Mapping[str, Option] = field(default_factory=dict)
+    given: Mapping[str, Any] = field(default_factory=dict)
+    """What `make` is told beside the options."""
+    cost: Callable[[Mapping[str, Any], Shape, int], int] | None = None
+    """(options, (C, H, W), K) → floating-point operations of one forward pass of one image, by arithmetic."""
+    counted: tuple[Counted, ...] = ()
+    """Else counts, of the default stem first."""
     min_side: int = 1
     """Smallest height and width in pixels that the network can take; a quarter of it with `stem: cifar`."""
+    of_one_side: bool = False
+    """It has a layer on all pixels, so that its weights belong to images of one size."""
+    one_pixel_each: bool = False
+    """On an image of one pixel every weight is used once, so that operations tell weights."""
+    stages: Callable[[Mapping[str, Any], Shape], tuple[Shape, ...]] | None = None
+    """(options, (C, H, W)) → (C, H, W) of what enters the last ReLU of each stage, for distillation of features."""
+    weights: dict[str, str] = field(default_factory=dict)
+    """Entry → file that torchvision publishes, whose name ends in the beginning of its SHA-256."""
 
 
 def _is_size(value: Any) -> bool:

@@ -12,9 +12,9 @@ from softlabels.data.download import download as download_declared
 from softlabels.data.unpack import unpack
 from softlabels.errors import DataError
 from softlabels.files import atomic, sha256
-from softlabels.grid.corpora import info
-from softlabels.grid.datasets import RemoteFile
-from softlabels.grid.translation import CorpusSpec
+from softlabels.grid.declared.corpora import info
+from softlabels.grid.declared.datasets import RemoteFile
+from softlabels.grid.parts.translation import CorpusSpec
 
 _NETWORK = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError)
 _BLOCK = 1 << 16

@@ -18,12 +18,12 @@ from typing import Any
 from softlabels.data.download import locked
 from softlabels.errors import DataError, require
 from softlabels.files import canonical_json, read_json, sha256, write_json
-from softlabels.grid.corpora import identity_of, info, settled, vocabulary
+from softlabels.grid.declared.corpora import identity_of, info, settled, vocabulary
+from softlabels.grid.parts.translation import CorpusSpec
 from softlabels.grid.spec import to_dict
-from softlabels.grid.translation import CorpusSpec
 from softlabels.translation.corpus.binary import binarise, count_tokens
 from softlabels.translation.corpus.parallel import Pair, Parallel, paths_of, read_lines, write_pairs
-from softlabels.translation.corpus.source import languages_of, read
+from softlabels.translation.corpus.readers import languages_of, read
 from softlabels.translation.corpus.splits import Splits, divide
 from softlabels.translation.corpus.subwords import Segment, learn
 from softlabels.translation.corpus.text import Normaliser

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from softlabels.errors import DataError
-from softlabels.grid.translation import CorpusSpec
+from softlabels.grid.parts.translation import CorpusSpec
 from softlabels.translation.corpus.parallel import Pair, PairWriter, Parallel, Part, paths_of, read_pairs
 from softlabels.translation.corpus.text import Normaliser, unfit
 

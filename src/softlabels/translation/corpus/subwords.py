@@ -13,7 +13,7 @@ from subword_nmt import apply_bpe, learn_bpe  # type: ignore[import-untyped]
 
 from softlabels.errors import DataError
 from softlabels.files import atomic
-from softlabels.grid.translation import CorpusSpec
+from softlabels.grid.parts.translation import CorpusSpec
 from softlabels.translation.corpus.parallel import read_lines
 
 Segment = Callable[[str], str]

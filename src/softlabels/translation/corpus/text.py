@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sacremoses import MosesDetokenizer, MosesTokenizer  # type: ignore[import-untyped]
 
-from softlabels.grid.translation import CorpusSpec
+from softlabels.grid.parts.translation import CorpusSpec
 from softlabels.translation.corpus.parallel import Pair
 
 

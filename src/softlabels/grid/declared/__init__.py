@@ -1,0 +1,1 @@
+"""What is declared of data sets and corpora, so that a plan needs no data."""

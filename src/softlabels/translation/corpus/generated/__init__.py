@@ -1,1 +1,0 @@
-"""A generated English-German corpus: lexicon, the grammar of both languages, and what is said."""
