@@ -26,8 +26,7 @@ from softlabels.grid.parts.translation import CorpusSpec, TranslationRecipe
 from softlabels.grid.plan import Plan
 from softlabels.grid.spec import Distill, ModelSpec, Run, RunSpec, Smooth, Teacher, TranslationSpec
 from softlabels.layout import Layout
-from softlabels.lease import Lease
-from softlabels.training.job import _train
+from softlabels.training.job import train
 from softlabels.training.worker import Worker
 
 ROOT = Path(__file__).parents[1]
@@ -132,11 +131,12 @@ def test_a_cache_on_a_cpu_is_refused(layout: Layout, capsys: pytest.CaptureFixtu
     assert not (layout.cache(need.id, 0) / "manifest.json").exists()
 
 
-def test_what_a_gpu_has_trained_is_published_on_a_cpu(layout: Layout) -> None:
+def test_what_a_gpu_has_trained_is_published_on_a_cpu(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after a run on a cluster: the store has it, so nothing is computed."""
-    folder = layout.store(run_id(TEACHER), 0)
-    with Lease(folder).held() as lease:
-        _train(Worker(layout, torch.device("cpu")), TEACHER, 0, folder, lease)
     output = layout.run(run_id(TEACHER), 0) / "run.json"
+    with monkeypatch.context() as there:  # trained here, as if this CPU were a GPU
+        there.setattr("softlabels.training.job.require_units", lambda worker, run: None)
+        train(Worker(layout, torch.device("cpu")), [(run_id(TEACHER), 0)])
+    output.unlink()
     assert main(["train", str(output), "--device", "cpu"]) == 0
     assert read_json(output)["run_id"] == run_id(TEACHER)
