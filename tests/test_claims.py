@@ -448,7 +448,61 @@ def test_the_printed_numbers_are_judged_by_the_same_tests(tmp_path: Path) -> Non
     rows = table(judge(metrics(tmp_path), "demo", "metrics.csv"), "demo")
     assert rows["in_print"].value_counts().to_dict() == {"not checkable": 49, "holds": 36, "partly": 7}
     partly = rows[rows["in_print"] == "partly"]["id"].tolist()
-    assert partly == ["C05", "C06", "C07", "C09", "C11", "Y06", "Y07"]
+    assert partly == ["C05", "C06", "C07", "C08", "C09", "Y06", "Y07"]
+
+
+def verdict_of(tmp_path: Path, name: str, *rows: list[dict[str, object]]) -> str:
+    (claim,) = (one for one in all_claims() if one.id == name)
+    (one,) = judge(metrics(tmp_path, *rows), "demo", "metrics.csv", [claim])
+    return one.verdict
+
+
+SEEDS = np.array([0.0, 0.1, -0.1])
+
+
+@pytest.mark.parametrize(("above", "verdict"), [(-2.0, "fails"), (-0.2, "holds"), (3.0, "holds")])
+def test_who_reaches_another_may_be_better_than_it(tmp_path: Path, above: float, verdict: str) -> None:
+    def of(method: str, student: str, mean: float) -> list[dict[str, object]]:
+        columns = {"paper": "zhang2020", "artifact": "fig3", "dataset": "cub200", "method": method, "student": student}
+        return values(f"{method}-{student}", [*(mean + SEEDS)], **columns)
+
+    noise = [0.05, 0.0, -0.03]
+    rows = [of("self_distillation", n, 60.0) for n in ("resnet", "densenet")]
+    rows += [
+        [{**row, "value": row["value"] + x} for row, x in zip(of("beta_smoothing", n, 60 + above), noise, strict=True)]  # type: ignore[operator]
+        for n in ("resnet", "densenet")
+    ]
+    assert verdict_of(tmp_path, "Z12", *rows) == verdict
+
+
+@pytest.mark.parametrize(("better", "verdict"), [(0.3, "holds"), (0.6, "fails")])
+def test_a_better_network_that_teaches_worse_is_one_network(tmp_path: Path, better: float, verdict: str) -> None:
+    """Students of the network of α = 0.3 are worse, of 0.6 better; only one of the two is better than the hard one."""
+    rows = []
+    for n, (alpha, taught) in enumerate(((0.0, 80.0), (0.3, 70.0), (0.6, 85.0))):
+        noise, own = np.roll(SEEDS, n), {"artifact": "fig5", "dataset": "cifar10"}
+        network = 90.0 if alpha == 0.0 else 95.0 if alpha == better else 85.0
+        rows.append(values(f"network-{alpha}", [*(network + noise)], student_alpha=str(alpha), **own))
+        own |= {"teacher": "resnet56", "teacher_alpha": str(alpha), "student_alpha": "", "kd_temperature": "1"}
+        rows.append(values(f"taught-{alpha}", [*(taught + noise)], student="alexnet", method="kd", **own))
+    assert verdict_of(tmp_path, "M20", *rows) == verdict
+
+
+def test_a_plateau_is_seen(tmp_path: Path) -> None:
+    """Top-1 that levels off goes with what levels off more closely than with what rises on, which ranks do not show."""
+    T, rows = np.arange(1, 9), []
+    for name, means in (("top1", np.minimum(T, 4)), ("nll", np.minimum(T, 4)), ("ece", np.exp(T))):
+        for t, mean in zip(T, means, strict=True):
+            own = [mean + 0.001 * t + 0.01 * seed for seed in range(3)]
+            rows.append(values(f"t{t}", own, metric=f"{name}_T{t}"))
+    terms = [
+        {"correlated": [selection(metric="top1_T$T"), selection(metric=f"{name}_T$T")], "x": {"T": "present"}}
+        for name in ("nll", "ece")
+    ]
+    one = judged(tmp_path, metrics(tmp_path, *rows), {"compare": [terms[0], ">", terms[1]]})
+    effect = one.outcomes[0].effect
+    assert effect is not None
+    assert effect.mean == pytest.approx(1 - np.corrcoef(np.minimum(T, 4) + 0.001 * T, np.exp(T) + 0.001 * T)[0, 1])
 
 
 def test_without_runs_only_formulas_are_decided(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from softlabels.metrics.soft_targets import effective_label, entropy
 from softlabels.store_report import collect_garbage, show
 
 ROOT = Path(__file__).parents[1]
+TRAINED = r"\b0\.\d{3,}"  # of trained networks, so not the same on each processor
 GRID = """
 paper: own
 datasets: {digits: {name: digits, train_limit: 300}}
@@ -316,7 +317,8 @@ def test_a_mean_label_that_no_temperature_gives(tmp_path: Path, capsys: pytest.C
     assert train(layout, [r for r in plan.runs.values() if not parents_of(r)], (0,)) == 0  # type: ignore[misc]
     assert main(["cache", str(layout.cache(caches_of(run)[0].id, 0) / "manifest.json"), "--device", "cpu"]) == 0
     assert train(layout, [run], (0,)) == EXIT_ERROR
-    says(capsys.readouterr().err.splitlines()[-1], f"{run_id(run)} seed 0", "targets.temperature.label")
+    error = capsys.readouterr().err.splitlines()[-1]
+    says(error, f"{run_id(run)} seed 0", "targets.temperature.label", varies=TRAINED)
 
 
 def test_a_uniform_teacher_has_no_such_temperature(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -337,5 +339,11 @@ def test_a_uniform_teacher_has_no_such_temperature(tmp_path: Path, capsys: pytes
     assert main(["cache", *manifests, "--device", "cpu"]) == 0
     capsys.readouterr()
     assert train(layout, [run], (0,)) == EXIT_ERROR
-    says(capsys.readouterr().err, f"{run_id(run)} seed 0", "targets.temperature.entropy_of", f"{math.log(10):.6g}")
+    says(
+        capsys.readouterr().err,
+        f"{run_id(run)} seed 0",
+        "targets.temperature.entropy_of",
+        f"{math.log(10):.6g}",
+        varies=TRAINED,
+    )
     assert not (layout.run(run_id(run), 0) / "run.json").exists()

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from softlabels.errors import SpecError
 from softlabels.figures.intervals import LEVEL, bounds
@@ -266,11 +265,9 @@ def _sample(term: Any, binding: Binding, numbers: Numbers, trace: Trace) -> Samp
     return {s: float(_OVER_X[name](np.array(x), *found)) for s, found in by_seed.items()}
 
 
-def _correlated(x: Any, *columns: Any) -> float:
-    """Spearman's rank correlation of the last two."""
-    left, right = columns if len(columns) == 2 else (x, columns[0])
-    ranks = [pd.Series(side).rank().to_numpy() for side in (left, right)]
-    return 0.0 if min(map(np.ptp, ranks)) == 0 else float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+def _correlation(left: Any, right: Any) -> float:
+    """Pearson's, 0 where one side does not vary."""
+    return 0.0 if min(map(np.ptp, (left, right))) == 0 else float(np.corrcoef(left, right)[0, 1])
 
 
 _BINARY: Mapping[str, Callable[[float, float], float]] = {
@@ -285,13 +282,15 @@ _OVER_X: Mapping[str, Callable[..., float]] = {
     "argmax": lambda x, y: x[y.argmax()],
     "argmin": lambda x, y: x[y.argmin()],
     "slope": lambda x, y: np.polyfit(x, y, 1)[0],
-    "correlated": _correlated,
+    "correlated": lambda x, y, z: _correlation(y, z),
 }
 
 
 def _rank_correlation(x: Sequence[float], values: Sequence[Sample]) -> dict[int, float]:
+    from scipy.stats import rankdata
+
     seeds = _shared(values, "cells")
-    return {s: _correlated(np.array(x), np.array([_by_seed(v)[s] for v in values])) for s in seeds}
+    return {s: _correlation(rankdata(x), rankdata([_by_seed(v)[s] for v in values])) for s in seeds}
 
 
 def _shared(values: Sequence[Sample], of: str) -> list[int]:
