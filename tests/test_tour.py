@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from softlabels.grid.files import artifact_dict
 from softlabels.grid.parts.probes import Translations
 from softlabels.grid.plan import Plan
 from softlabels.papers.claims import all_claims
+from softlabels.papers.numbers import Numbers
 
 ROOT = Path(__file__).parents[1]
 TOUR = read_yaml(ROOT / "workflow" / "scales" / "tour.yaml")
@@ -68,8 +69,10 @@ def test_the_claims_that_it_is_meant_to_decide_can_be_decided(tour: Plan) -> Non
     claims = {claim.id: claim for claim in all_claims()}
     found = set()
     for claim in claims.values():
-        about = {f"{claim.paper}.{name}" for name in artifacts_in(claim.tests)}
-        if about and about <= set(tour.artifacts) and not any(test.get("own_data") for test in claim.tests):
+        compared = [one for test in claim.tests(Numbers(claim.paper)) for one in test.comparisons]
+        values = [value for one in compared for value in one.values]
+        about = {f"{claim.paper}.{selected['artifact']}" for value in values for selected in value.selected}
+        if about and about <= set(tour.artifacts) and not any(one.own_data for one in compared):
             found.add(claim.id)
     assert found == DECIDED
     for artifact in tour.artifacts.values():
@@ -88,19 +91,6 @@ def test_every_value_that_those_claims_name_is_there(tour: Plan) -> None:
     decoded = {p.temperature for _, p in tour.artifacts["muller2019.fig4"].probes if isinstance(p, Translations)}
     assert min(decoded) < 1 < max(decoded)
     assert 1 in decoded
-
-
-def artifacts_in(value: Any) -> Iterator[str]:
-    """The artifacts that tests of a claim select from; what is printed is no run's."""
-    if isinstance(value, Mapping):
-        if "artifact" in value:
-            yield str(value["artifact"])
-        for name, item in value.items():
-            if name not in ("printed", "in_print"):
-                yield from artifacts_in(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from artifacts_in(item)
 
 
 # ---------------------------------------------------------------- scales that build on others

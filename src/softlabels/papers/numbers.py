@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -13,7 +14,6 @@ import pandas as pd
 
 from softlabels.errors import DataError, SpecError
 from softlabels.metrics.rows import COLUMNS, KEY, NUMBERS, published_keys
-from softlabels.papers.claims import Binding, bound, spelled
 from softlabels.papers.published import all_published
 
 SELECTED = ("artifact", *(name for name in KEY if name not in ("paper", "artifact", "task")))
@@ -22,24 +22,70 @@ NOTHING = pd.DataFrame(columns=list(COLUMNS))
 IDENTITY = [*KEY, "run_id", "seed", "checkpoint"]
 
 
-class Missing(Exception):
-    """No run, or no printed number, is what a claim selects; the text names it."""
+@dataclass(frozen=True)
+class Values:
+    """Seed → value of one selection, or of an operation on several, with what it comes from.
 
+    Operations take values of equal seeds; a number goes with every seed. What lacks a number stays missing and says so.
+    """
 
-@dataclass
-class Trace:
-    """What the numbers of a binding come from."""
-
-    runs: set[str] = field(default_factory=set)
-    stands_for: set[str] = field(default_factory=set)
+    by_seed: Mapping[int, float]
     metric: str = ""
-    """The first one that was looked at: of its unit the effect is."""
+    """The first one that was looked at: its unit is that of an effect."""
+    runs: frozenset[str] = frozenset()
+    stands_for: frozenset[str] = frozenset()
+    selected: tuple[Mapping[str, Any], ...] = ()
+    """The selections behind it, in their order."""
+    missing: str = ""
+    printed: bool = False
+    """Of printed numbers, which have one value under seed 0."""
 
-    def add(self, other: Trace) -> None:
-        """What another one comes from too."""
-        self.runs |= other.runs
-        self.stands_for |= other.stands_for
-        self.metric = self.metric or other.metric
+    def __sub__(self, other: Values | float) -> Values:
+        return self._with(other, lambda a, b: a - b)
+
+    def __rmul__(self, factor: float) -> Values:
+        return self._with(factor, lambda a, b: a * b)
+
+    def __truediv__(self, other: Values | float) -> Values:
+        return self._with(other, lambda a, b: a / b if b else math.inf)
+
+    def __abs__(self) -> Values:
+        return replace(self, by_seed={seed: abs(value) for seed, value in self.by_seed.items()})
+
+    def _with(self, other: Values | float, operation: Callable[[float, float], float]) -> Values:
+        if not isinstance(other, Values):
+            return replace(self, by_seed={s: operation(v, other) for s, v in self.by_seed.items()})
+        seeds = sorted(self.by_seed.keys() & other.by_seed.keys())
+        found = {s: operation(self.by_seed[s], other.by_seed[s]) for s in seeds}
+        return together([self, other], found, "both sides")
+
+    def absent(self, what: str) -> Values:
+        """The same without values, and what is missing."""
+        return replace(self, by_seed={}, missing=self.missing or what)
+
+
+def together(parts: Sequence[Values], by_seed: Mapping[int, float], of: str) -> Values:
+    """What was computed from several, seed by seed; missing where one of them is, or where they share no seed."""
+    one = Values(
+        by_seed,
+        next((part.metric for part in parts if part.metric), ""),
+        frozenset().union(*(part.runs for part in parts)),
+        frozenset().union(*(part.stands_for for part in parts)),
+        tuple(selection for part in parts for selection in part.selected),
+        next((part.missing for part in parts if part.missing), ""),
+        any(part.printed for part in parts),
+    )
+    return one if by_seed and not one.missing else one.absent(f"a seed that {of} of {one.metric} have")
+
+
+def along(operation: Callable[..., float], *columns: Sequence[Values]) -> Values:
+    """An operation on sequences of values (over temperatures, say), seed by seed."""
+    parts = [part for column in columns for part in column]
+    if min(map(len, columns)) < 2:
+        return parts[0].absent(f"several values to compare ({_said(parts[0].selected[0])})")
+    seeds = sorted(set.intersection(*(set(part.by_seed) for part in parts)))
+    found = {s: float(operation(*(np.array([v.by_seed[s] for v in column]) for column in columns))) for s in seeds}
+    return together(parts, found, "all")
 
 
 Artifacts = Mapping[str, Mapping[str, pd.DataFrame]]
@@ -53,64 +99,75 @@ def by_artifact(rows: pd.DataFrame) -> Artifacts:
 
 @dataclass(frozen=True)
 class Numbers:
-    """Numbers of one paper; `checkpoint` is None for printed ones, which have one value under seed 0."""
+    """Numbers of one paper, which its claims select: `m("table2", "top1", student_alpha=0.1)`.
+
+    Numbers are selected by columns of metrics.csv, under the papers' names. Of a split that is not given, and of
+    `held_out`, the test split counts, or validation where there is no test. `target_class` is that of no class unless
+    given; `any`: whatever it is. `in_print`: what differs where the printed numbers are read.
+    """
 
     paper: str
-    artifacts: Artifacts
-    checkpoint: str | None
-    claim: str
+    artifacts: Artifacts = field(default_factory=dict)
+    checkpoint: str | None = "last"
+    """None for printed numbers."""
+    claim: str = ""
     """Whose selections are looked up, for messages."""
 
-    def values(self, selection: Mapping[str, Any], binding: Binding, trace: Trace) -> dict[int, float]:
-        """Seed → value.
+    def __call__(self, artifact: str, metric: str, in_print: Mapping[str, Any] | None = None, **columns: Any) -> Values:
+        """The values of one run.
 
         Raises:
-            Missing: there is no such number.
             SpecError: a column that does not exist, or several runs fit.
         """
-        wanted = self._resolved(selection, binding)
-        if any(map(_free, wanted.values())):
-            raise Missing(_said(wanted))
+        wanted = {"artifact": artifact, "metric": metric, **columns, **((in_print or {}) if self._printed else {})}
+        nothing = Values({}, wanted["metric"], selected=(wanted,), printed=self._printed)
         found = self._split(self._filtered(wanted), wanted.get("split"))
         if found.empty:
-            raise Missing(_said(wanted))
+            return nothing.absent(_said(wanted))
         found = found.drop_duplicates(["run_id", "seed", "value"])
         if found.duplicated("seed").any():
             which = ", ".join(sorted(map(str, set(found["run_id"]) - {""}))[:3]) or "several printed numbers"
-            raise SpecError(f"papers/claims.yaml: {self.claim} selects {which} by {_said(wanted)}; name more columns")
-        runs = set(found["run_id"])
-        trace.runs |= runs - {""}
-        trace.stands_for |= {part for text in set(found["stands_for"]) for part in text.split(";") if part}
-        trace.metric = trace.metric or str(wanted["metric"])
-        return dict(zip(found["seed"].astype(int), found["value"].astype(float), strict=True))
-
-    def present(self, selection: Mapping[str, Any], variable: str, binding: Binding) -> list[Any]:
-        """The values that $variable can have in a selection, ascending."""
-        column, pattern = next(
-            ((c, v) for c, v in selection.items() if isinstance(v, str) and f"${variable}" in v), (None, "")
+            raise SpecError(f"claim {self.claim} selects {which} by {_said(wanted)}; name more columns")
+        return replace(
+            nothing,
+            by_seed=dict(zip(found["seed"].astype(int), found["value"].astype(float), strict=True)),
+            runs=frozenset(found["run_id"]) - {""},
+            stands_for=frozenset(part for text in set(found["stands_for"]) for part in text.split(";") if part),
         )
-        if column is None:
-            raise SpecError(f"papers/claims.yaml: {self.claim} asks which ${variable} there are where nothing has it")
-        others = {c: v for c, v in selection.items() if c != column and not _free(bound(v, binding))}
-        found = self._filtered(self._resolved(others, binding))
-        if column in NUMBERS:
-            return sorted(set(found[column].dropna()))
-        text = re.escape(bound(pattern, binding)).replace(re.escape(f"${variable}"), r"(\d+(?:\.\d+)?)")
-        hits = (re.fullmatch(text, name) for name in set(found[column]))
-        return sorted({float(hit[1]) for hit in hits if hit})
 
-    def _resolved(self, selection: Mapping[str, Any], binding: Binding) -> dict[str, Any]:
-        own = {name: value for name, value in selection.items() if name != "in_print"}
-        if self.checkpoint is None:
-            own |= selection.get("in_print", {})
-        if unknown := [name for name in own if name not in SELECTED]:
-            raise SpecError(
-                f"papers/claims.yaml: {self.claim} names a column {unknown[0]}, which metrics do not have; "
-                f"there are {', '.join(SELECTED)}"
-            )
-        return {name: bound(value, binding) for name, value in own.items()}
+    def present(
+        self,
+        column: str,
+        artifact: str,
+        metric: str,
+        above: float = -math.inf,
+        below: float = math.inf,
+        **columns: Any,
+    ) -> list[float]:
+        """The numbers that a column has, whatever they are, ascending and between the limits; of `metric` those that
+        follow the name, as 2.5 in `nll_T2.5`. [NaN], of which there is no run, where there are none."""
+        wanted = {"artifact": artifact, **columns} | ({} if column == "metric" else {"metric": metric})
+        found = set(self._filtered(wanted)[column].dropna())
+        if column == "metric":
+            hits = (re.fullmatch(rf"{re.escape(metric)}(\d+(?:\.\d+)?)", name) for name in found)
+            found = {float(hit[1]) for hit in hits if hit}
+        return sorted(value for value in found if above < value < below) or [math.nan]
+
+    def printed(self, artifact: str, metric: str, **columns: Any) -> float:
+        """One number that the paper prints."""
+        theirs = replace(self, artifacts=printed(self.paper), checkpoint=None)
+        return theirs(artifact, metric, **columns).by_seed[0]
+
+    @property
+    def _printed(self) -> bool:
+        return self.checkpoint is None
 
     def _filtered(self, wanted: Mapping[str, Any]) -> pd.DataFrame:
+        if unknown := [name for name in wanted if name not in SELECTED]:
+            raise SpecError(
+                f"claim {self.claim} names a column {unknown[0]}, which metrics do not have; "
+                f"there are {', '.join(SELECTED)}"
+            )
         metrics = self.artifacts.get(str(wanted["artifact"]), {})
         if "metric" in wanted:
             rows = metrics.get(str(wanted["metric"]), NOTHING)
@@ -121,11 +178,11 @@ class Numbers:
                 rows = rows[rows[name].isna() if value == "" else np.isclose(rows[name].astype(float), float(value))]
             elif name not in ("split", "artifact", "metric") and (name, value) != ("target_class", "any"):
                 rows = rows[rows[name] == str(value)]
-        return rows if self.checkpoint is None else rows[rows["checkpoint"] == self.checkpoint]
+        return rows if self._printed else rows[rows["checkpoint"] == self.checkpoint]
 
     def _split(self, rows: pd.DataFrame, wanted: str | None) -> pd.DataFrame:
         if wanted in (None, "held_out"):
-            if self.checkpoint is None:
+            if self._printed:
                 return rows[rows["split"] != "train"] if wanted else rows
             test = rows[rows["split"] == "test"]
             return test if len(test) else rows[rows["split"] == "val"]
@@ -162,10 +219,11 @@ def printed(paper: str) -> Artifacts:
     return by_artifact(own.assign(seed=0, run_id="", stands_for="", checkpoint=""))
 
 
-def _free(value: Any) -> bool:
-    return isinstance(value, str) and "$" in value
-
-
 def _said(wanted: Mapping[str, Any]) -> str:
     named = (f"{name} {spelled(value) or 'none'}" for name, value in wanted.items() if name != "artifact")
-    return f"{wanted['artifact']} ({', '.join(named)})"
+    return re.sub(r"nan\b", "any", f"{wanted['artifact']} ({', '.join(named)})")
+
+
+def spelled(value: Any) -> str:
+    """A value as names have it: `1.3`, `1`."""
+    return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -20,9 +20,10 @@ import pandas as pd
 from softlabels.files import atomic
 from softlabels.layout import Layout
 from softlabels.metrics.rows import read_rows
-from softlabels.papers.claims import Binding, Claim, all_claims, kind_of, products
-from softlabels.papers.effects import Effect, combined, corrected, decided, effects, is_present, present
-from softlabels.papers.numbers import Missing, Numbers, Trace, by_artifact, ours, printed
+from softlabels.papers.claims import Claim, all_claims
+from softlabels.papers.effects import Effect, combined, corrected, decided
+from softlabels.papers.numbers import Numbers, by_artifact, ours, printed
+from softlabels.papers.predicates import Comparison, Quantified
 
 COLUMNS = (
     "id", "paper", "kind", "statement", "verdict", "verdict_best", "effect", "low", "high", "unit", "n", "comparisons",
@@ -38,16 +39,18 @@ one seed of networks that teach or begin all the runs, so that the interval is o
 
 @dataclass
 class Outcome:
-    """What became of one binding of one test."""
+    """What became of one comparison of a test."""
 
-    binding: dict[str, Any]
+    binding: dict[str, str]
+    """In what it differs from the others of its test."""
+    quantifier: str
     verdict: str
     effect: Effect | None = None
     missing: str = ""
     p_values: tuple[float, float] = (1.0, 1.0)
     """That it holds, that it fails (`effects.combined`)."""
     comparisons: int = 0
-    """Effects that its test has."""
+    """Effects that it has."""
     runs: list[str] = field(default_factory=list)
     stands_for: list[str] = field(default_factory=list)
 
@@ -67,7 +70,8 @@ class Judged:
         `any` the strongest."""
         told = [o for o in self.outcomes if o.effect is not None]
         own = [o for o in told if o.verdict == self.verdict] or told
-        return (max if self.claim.quantifier == "any" else min)(own, key=_slack, default=None)
+        every = {o.quantifier for o in self.outcomes}
+        return (max if every == {"any"} else min)(own, key=_slack, default=None)
 
 
 def judge_scale(layout: Layout, scale: str) -> list[Judged]:
@@ -97,11 +101,10 @@ def judge(metrics: pd.DataFrame, scale: str, path: str, claims: Sequence[Claim] 
         own = rows.get(claim.paper, {})
         outcomes = _outcomes(claim, Numbers(claim.paper, own, "last", claim.id))
         best = _outcomes(claim, Numbers(claim.paper, own, "best", claim.id))
-        at_best = "" if any(o.missing for _, each in best for o in each) else _verdict(claim, best)
-        listed = [outcome for _, each in outcomes for outcome in each]
-        verdict = _verdict(claim, outcomes)
+        at_best = "" if any(o.missing for each in best for o in each) else _verdict(best)
+        listed = [outcome for each in outcomes for outcome in each]
         in_print = _in_print(claim, Numbers(claim.paper, printed(claim.paper), None, claim.id))
-        found.append(Judged(claim, verdict, at_best, in_print, listed))
+        found.append(Judged(claim, _verdict(outcomes), at_best, in_print, listed))
     return found
 
 
@@ -208,70 +211,51 @@ def _shortened(missing: list[str]) -> str:
 # ------------------------------------------------------------ quantifiers
 
 
-def _outcomes(claim: Claim, numbers: Numbers) -> list[tuple[Mapping[str, Any], list[Outcome]]]:
-    found = [(test, [_outcome(test, b, numbers) for b in _bindings(test, numbers)]) for test in claim.tests]
-    for test, each in found:
-        there = [o for o in each if not o.missing]
-        holds, fails = ([o.p_values[side] for o in there] for side in (0, 1))
-        # The side on which one binding decides the claim.
-        if _quantifier(test, claim) == "any":
-            holds = corrected(holds)
-        if _quantifier(test, claim) == "all":
-            fails = corrected(fails)
-        for outcome, *p_values in zip(there, holds, fails, strict=True):
-            outcome.verdict = decided(*p_values)
+def _outcomes(claim: Claim, numbers: Numbers) -> list[list[Outcome]]:
+    """What becomes of each comparison of each test."""
+    return [_of_test(test) for test in claim.tests(numbers)]
+
+
+def _of_test(test: Quantified) -> list[Outcome]:
+    found = [_outcome(one, name, test.quantifier) for one, name in zip(test.comparisons, test.names(), strict=True)]
+    there = [o for o in found if not o.missing]
+    holds, fails = ([o.p_values[side] for o in there] for side in (0, 1))
+    # The side on which one comparison decides the claim.
+    if test.quantifier == "any":
+        holds = corrected(holds)
+    if test.quantifier == "all":
+        fails = corrected(fails)
+    for outcome, *p_values in zip(there, holds, fails, strict=True):
+        outcome.verdict = decided(*p_values)
     return found
 
 
-def _verdict(claim: Claim, outcomes: list[tuple[Mapping[str, Any], list[Outcome]]]) -> str:
+def _outcome(one: Comparison, name: dict[str, str], quantifier: str) -> Outcome:
+    runs = sorted({run for value in one.values for run in value.runs})
+    others = sorted({part for value in one.values for part in value.stands_for})
+    if one.missing:
+        return Outcome(name, quantifier, "undecided", missing=one.missing, runs=runs)
+    p_values = combined([effect.p_values for effect in one.effects], "all")
+    verdict = decided(*p_values)
+    weakest = min([e for e in one.effects if e.verdict == verdict] or one.effects, key=lambda e: e.slack)
+    return Outcome(name, quantifier, verdict, weakest, "", p_values, len(one.effects), runs, others)
+
+
+def _verdict(outcomes: list[list[Outcome]]) -> str:
     """Of the claim: undecided where anything is missing; holds if every test does, fails if one does."""
-    if any(o.missing for _, each in outcomes for o in each):
+    if any(o.missing for each in outcomes for o in each):
         return "undecided"
-    p_values = [combined([o.p_values for o in each], _quantifier(test, claim)) for test, each in outcomes]
-    return decided(*combined(p_values, "all"))
-
-
-def _quantifier(test: Mapping[str, Any], claim: Claim) -> str:
-    return str(test.get("quantifier", claim.quantifier))
+    return decided(*combined([combined([o.p_values for o in each], each[0].quantifier) for each in outcomes], "all"))
 
 
 def _in_print(claim: Claim, numbers: Numbers) -> str:
     """The same tests on single printed numbers, as far as they are printed: holds, partly, fails, not checkable."""
     verdicts: list[str] = []
     every: list[bool] = []
-    for test, each in _outcomes(claim, numbers):
+    for each in _outcomes(claim, numbers):
         there = [o for o in each if not o.missing]
         verdicts += [o.verdict for o in there]
-        p_values = [o.p_values for o in there]
-        every.append(not there or decided(*combined(p_values, _quantifier(test, claim))) == "holds")
-    if not verdicts or "identity" in {kind_of(test) for test in claim.tests}:
+        every.append(not there or decided(*combined([o.p_values for o in there], there[0].quantifier)) == "holds")
+    if not verdicts or claim.kind == "identity":
         return "not checkable"
     return "holds" if all(every) else "partly" if "holds" in verdicts else "fails"
-
-
-# ------------------------------------------------------------ tests
-
-
-def _bindings(test: Mapping[str, Any], numbers: Numbers) -> Iterator[Binding]:
-    """Of `over`; a list that is `present` holds the values of the first selection that has it."""
-    over = test.get("over", [{}])
-    if not isinstance(over, Mapping):
-        yield from over
-        return
-    fixed = {name: values for name, values in over.items() if not is_present(values)}
-    for binding in products(fixed):
-        there = {n: present(test, n, v, binding, numbers) for n, v in over.items() if is_present(v)}
-        yield from ({**binding, **more} for more in products(there)) if all(there.values()) else [binding]
-
-
-def _outcome(test: Mapping[str, Any], binding: Binding, numbers: Numbers) -> Outcome:
-    trace = Trace()
-    try:
-        found = effects(test, binding, numbers, trace)
-    except Missing as missing:
-        return Outcome(dict(binding), "undecided", missing=str(missing), runs=sorted(trace.runs))
-    p_values = combined([effect.p_values for effect in found], "all")
-    verdict = decided(*p_values)
-    weakest = min([e for e in found if e.verdict == verdict] or found, key=lambda e: e.slack)
-    runs, others = sorted(trace.runs), sorted(trace.stands_for)
-    return Outcome(dict(binding), verdict, weakest, "", p_values, len(found), runs, others)
