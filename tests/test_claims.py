@@ -1,4 +1,4 @@
-"""The papers' claims as predicates: each kind of test on tables with known answers, and all 92 on printed numbers."""
+"""The papers' claims: each kind of comparison on tables with known answers, and all claims on printed numbers."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ from softlabels.papers.predicates import (
     above,
     all_of,
     any_of,
+    at,
     below,
     best,
     correlated,
     falling,
     highest,
-    highest_at,
+    lowest_at,
     most_of,
     rank_correlated,
     rising,
@@ -184,19 +185,19 @@ FALLING = {1: [75.0, 76.0, 77.0], 2: [74.0, 75.1, 75.9], 3: [72.0, 73.1, 74.1]}
 HUMP = {1: [72.0, 73.1, 74.1], 2: [75.0, 76.0, 77.1], 3: [72.2, 73.0, 74.0]}
 
 
-def at(m: Numbers, T: float) -> Values:
+def student(m: Numbers, T: float) -> Values:
     return top1(m, teacher_alpha=0.1, kd_temperature=T)
 
 
 def curve(m: Numbers) -> dict[float, Values]:
     """Of whatever T there are."""
     found = m.present("kd_temperature", "table2", "top1", dataset="cifar100", teacher_alpha=0.1)
-    return {T: at(m, T) for T in found}
+    return {T: student(m, T) for T in found}
 
 
 def test_an_order_needs_every_step(tmp_path: Path) -> None:
     def falls(m: Numbers) -> Tests:
-        yield all_of([falling([at(m, T) for T in (1, 2, 3)])])
+        yield all_of([falling([student(m, T) for T in (1, 2, 3)])])
 
     assert judged(sweep(tmp_path, FALLING), falls).verdict == "holds"
     assert judged(sweep(tmp_path, FALLING), lambda m: [all_of([rising([*curve(m).values()])])]).verdict == "fails"
@@ -355,7 +356,9 @@ def test_rank_correlation_and_operations_over_x(tmp_path: Path) -> None:
     hump = sweep(tmp_path, HUMP)
     operations: dict[float, Callable[[list[Values]], Values]] = {
         76.03: lambda c: highest(c),
-        2.0: lambda c: highest_at([1, 2, 3], c),
+        2.0: lambda c: lowest_at([1, 2, 3], [-1.0 * value for value in c]),
+        73.61: lambda c: at(Values({0: 1.2, 1: 1.2, 2: 1.2}), [1, 2, 3], c),  # 73.067 + 0.2 · 2.967
+        73.067: lambda c: at(Values({0: 0.5, 1: 0.5, 2: 0.5}), [1, 2, 3], c),
         0.0: lambda c: slope([1, 2, 3], c),
         -2.9667: lambda c: c[0] - c[1],
         2.9667: lambda c: abs(c[0] - c[1]),
@@ -365,7 +368,7 @@ def test_rank_correlation_and_operations_over_x(tmp_path: Path) -> None:
     for known, operation in operations.items():
 
         def tests(m: Numbers, operation: Callable[[list[Values]], Values] = operation) -> Tests:
-            yield all_of([above(operation([at(m, T) for T in (1, 2, 3)]), 0.0)])
+            yield all_of([above(operation([student(m, T) for T in (1, 2, 3)]), 0.0)])
 
         one = judged(hump, tests)
         effect = one.outcomes[0].effect
@@ -478,10 +481,10 @@ def test_no_metrics_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str], monk
 # ------------------------------------------------------------ the claims of the papers
 
 
-def test_there_are_92_claims_each_of_artifacts_that_exist() -> None:
+def test_every_claim_is_of_artifacts_that_exist() -> None:
     claims = all_claims()
     assert Counter(c.paper for c in claims) == {
-        "muller2019": 29,
+        "muller2019": 30,
         "chandrasegaran2022": 29,
         "yuan2020": 13,
         "zhang2020": 21,
@@ -492,7 +495,7 @@ def test_there_are_92_claims_each_of_artifacts_that_exist() -> None:
 
 def test_the_printed_numbers_are_judged_by_the_same_tests(tmp_path: Path) -> None:
     rows = table(judge(metrics(tmp_path), "demo", "metrics.csv"), "demo")
-    assert rows["in_print"].value_counts().to_dict() == {"not checkable": 49, "holds": 36, "partly": 7}
+    assert rows["in_print"].value_counts().to_dict() == {"not checkable": 50, "holds": 36, "partly": 7}
     partly = rows[rows["in_print"] == "partly"]["id"].tolist()
     assert partly == ["C05", "C06", "C07", "C08", "C09", "Y06", "Y07"]
 
@@ -551,6 +554,40 @@ def test_a_plateau_is_seen(tmp_path: Path) -> None:
     assert effect.mean == pytest.approx(1 - np.corrcoef(np.minimum(T, 4) + 0.001 * T, np.exp(T) + 0.001 * T)[0, 1])
 
 
+@pytest.mark.parametrize(("above_collapsed", "verdict"), [(0.0, "undecided"), (0.1, "holds"), (0.5, "fails")])
+def test_information_is_compared_with_that_of_a_collapsed_network(
+    tmp_path: Path, above_collapsed: float, verdict: str
+) -> None:
+    """Two clusters without any information lie above log 2 = 0.693 by the reused draws, and are no support (M-MI)."""
+    rows, own = [], {"artifact": "fig6", "dataset": "cifar10", "split": "train"}
+    for draws, limit in (("reused", 0.805), ("fresh", 0.627)):
+        for alpha in ("0.0", "0.1"):
+            found = {
+                "": [*(limit + above_collapsed + 0.1 * SEEDS)],
+                "_collapsed": [limit] * 3,
+                "_step400": [1.0, 1.1, 1.2],
+            }
+            for end, numbers in found.items():
+                metric = f"mutual_information_{draws}{end}"
+                rows.append(values(f"net{alpha}", numbers, metric=metric, student_alpha=alpha, **own))
+    assert verdict_of(tmp_path, "M22", *rows) == verdict
+
+
+@pytest.mark.parametrize(("better", "verdict"), [(0.2, "holds"), (-0.2, "fails")])
+def test_students_are_compared_with_baselines_of_their_gamma(tmp_path: Path, better: float, verdict: str) -> None:
+    """A baseline that falls with α: at γ = 0.3 it is 84, at every α but 0 worse than at γ."""
+    own = {"artifact": "fig5", "dataset": "cifar10", "student": "alexnet"}
+    noise = [np.roll(SEEDS, n) for n in range(3)]
+    rows = [
+        values(f"alone{alpha}", [*(90 - 20 * alpha + noise[0])], student_alpha=str(alpha), **own)
+        for alpha in (0.0, 0.6)
+    ]
+    own |= {"teacher": "resnet56", "teacher_alpha": "0.0", "student_alpha": "", "kd_temperature": "2", "method": "kd"}
+    rows.append(values("taught", [*(84 + better + noise[0] + 0.1 * noise[1])], **own))
+    rows.append(values("taught", [0.3] * 3, metric="gamma", split="train", **own))
+    assert verdict_of(tmp_path, "M18", *rows) == verdict
+
+
 def test_without_runs_only_formulas_are_decided(tmp_path: Path) -> None:
     rows = table(judge(metrics(tmp_path), "demo", "metrics.csv"), "demo")
     decided = rows[rows["verdict"] != "undecided"]
@@ -566,7 +603,7 @@ def test_identities_hold(name: str) -> None:
     np.testing.assert_allclose(left, right, atol=1e-8)
 
 
-def test_the_command_writes_92_rows_and_prints_them(
+def test_the_command_writes_a_row_for_each_and_prints_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layout = Layout(tmp_path / "results" / "demo")
@@ -574,10 +611,10 @@ def test_the_command_writes_92_rows_and_prints_them(
     monkeypatch.chdir(tmp_path)
     assert main(["claims", "--scale", "demo"]) == 0
     text = capsys.readouterr().out
-    assert text.startswith("scale demo: 5 hold, 87 undecided; in print 36 hold, 7 partly, 49 not checkable")
+    assert text.startswith("scale demo: 5 hold, 88 undecided; in print 36 hold, 7 partly, 50 not checkable")
     assert "M01  holds      +5.03 (4.89 to 5.18) points, n = 3" in text
     written = pd.read_csv(layout.claims)
-    assert len(written) == 92
+    assert len(written) == 93
     assert main(["claims", "--scale", "demo", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert [c["id"] for c in listed] == written["id"].tolist()

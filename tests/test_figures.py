@@ -506,6 +506,11 @@ def test_information(layout: Layout) -> None:
     assert sorted(final[["seed", "method"]].itertuples(index=False, name=None)) == [
         (0, "ce"), (0, "ls"), (1, "ce"), (1, "ls")
     ]  # fmt: skip
+    for draws, value in (("reused", 0.804719), ("fresh", 0.627365)):  # what two clusters give of five draws
+        limits = rows[rows["metric"] == f"mutual_information_{draws}_collapsed"]["value"]
+        np.testing.assert_allclose(limits, [value] * 4, atol=1e-6)
+        tight = plotted[(plotted["alpha"] == 0.1) & (plotted["step"] == 100) & (plotted["draws"] == draws)]
+        np.testing.assert_allclose(tight[["mean", "collapsed"]], value, atol=0.1)
     last = plotted[(plotted["step"] == 100) & (plotted["draws"] == "reused") & (plotted["alpha"] == 0)].iloc[0]
     assert final[final["method"] == "ce"]["value"].mean() == pytest.approx(last["mean"])
     # the run's own logits were not written: said, and the probe is drawn all the same

@@ -109,7 +109,7 @@ GRID: dict[str, Any] = {
         ),
         "counts": artifact(
             "table", "class_probabilities", ["smooth"], {"smooth": {"classes": [0, 19]}}, classes=CLASSES,
-            temperatures=[1],
+            temperatures=[1], similar={"snake": ["comb_2", "comb_1"]},
         ),
         "entropies": artifact(
             "table", "entropy", ["hard", "smooth"], {"hard": {}, "smooth": {}}, temperatures=[1, 3],
@@ -386,6 +386,10 @@ def test_class_probabilities(trained: Layout) -> None:
     second = value_of(rows, metric="p_second", seed=0, target_class="snake", kd_temperature=4)
     assert second == pytest.approx(np.delete(p[0], 19).max())
     counted, table, _ = made(trained, "counts")
+    means = softmax(z, axis=1).mean(axis=0)  # of the last seed; 17, 18, 19 are comb_1, comb_2 and the target
+    for which, largest in (("similar", means[[17, 18]].max()), ("other", means[:17].max())):
+        found = value_of(counted, metric=f"p_largest_{which}", seed=SEEDS[-1], target_class="snake")
+        assert found == pytest.approx(largest)
     assert table["metric"].eq("n_classes_100x_below_second").all()
     assert table["kd_temperature"].isna().all()
     assert table["p_second"].gt(0).all()

@@ -209,13 +209,23 @@ def slope(x: Sequence[float], values: Sequence[Values]) -> Values:
 
 
 def lowest_at(x: Sequence[float], values: Sequence[Values]) -> Values:
-    """The x of the smallest, seed by seed."""
-    return along(lambda y: x[int(y.argmin())], values)
+    """The x of the minimum, seed by seed: of the parabola through the smallest value and its neighbours."""
+
+    def place(y: Any) -> float:
+        middle = int(y.argmin())
+        if not 0 < middle < len(x) - 1:
+            return float(x[middle])
+        a, b, _ = np.polyfit(x[middle - 1 : middle + 2], y[middle - 1 : middle + 2], 2)
+        return float(-b / (2 * a)) if a > 0 else float(x[middle])
+
+    return along(place, values)
 
 
-def highest_at(x: Sequence[float], values: Sequence[Values]) -> Values:
-    """The x of the largest, seed by seed."""
-    return along(lambda y: x[int(y.argmax())], values)
+def at(position: Values, x: Sequence[float], values: Sequence[Values]) -> Values:
+    """Seed by seed, the value at a position between those at x, on straight lines; beyond them that of the nearest."""
+    seeds = sorted(set.intersection(*(set(part.by_seed) for part in (*values, position))))
+    found = {s: float(np.interp(position.by_seed[s], x, [value.by_seed[s] for value in values])) for s in seeds}
+    return together([*values, position], found, "all")
 
 
 def correlated(left: Sequence[Values], right: Sequence[Values]) -> Values:

@@ -64,7 +64,7 @@ DRAWING = Drawing(("classes", "temperatures", "similar", "compare_with"), labels
 
 def measure(artifact: Artifact, source: Source) -> Measured:
     """p₁, p₂ and the count of every teacher, seed, target class and T; where `options.similar` lists the classes that
-    are like a target, whether the second one is among them (`second_is_similar`, 0 or 1).
+    are like a target, the largest probability of these and of the others (`p_largest_similar`, `p_largest_other`).
 
     Plotted: of a figure the mean probability of every class, ranked by that at the lowest T; of a table the counts
     beside the paper's, with p₁ and p₂.
@@ -117,8 +117,9 @@ def _rows(
         others = np.delete(p, label)
         values = {"p_target": p[label], "p_second": others.max(), COUNT: insignificant_classes(p, label)}
         if shown_class.name in (similar := artifact.options.get("similar", {})):
-            second = int(np.where(np.arange(len(p)) == label, -1, p).argmax())
-            values["second_is_similar"] = second in labels(similar[shown_class.name], names, f"artifact {artifact.id}")
+            group = labels(similar[shown_class.name], names, f"artifact {artifact.id}")
+            other = np.delete(p, [label, *group])
+            values |= {"p_largest_similar": p[[k for k in group if k != label]].max(), "p_largest_other": other.max()}
         for metric, value in values.items():
             row = source.row(artifact, member, seed, "train", "last", metric, float(value))
             row = class_row(row, shown_class, names[label])

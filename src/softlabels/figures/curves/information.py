@@ -2,7 +2,7 @@
 
 Y = z_a − z_b of the two classes of the probe, noisy by random augmentation. Of a probe with V views, the
 fresh reading takes V − 1 draws for μ_x and the last for y_x; the reused reading takes those V − 1 for both
-(register M-MI).
+(register M-MI). Neither gives log 2 for examples that have collapsed to two clusters: what it gives is drawn too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 DRAWS: dict[Literal["reused", "fresh"], str] = {"reused": "-", "fresh": ":"}
-COLUMNS = ("facet", "alpha", "draws", "step", "examples", "mean", "min", "max", "std", "n")
+COLUMNS = ("facet", "alpha", "draws", "step", "examples", "collapsed", "mean", "min", "max", "std", "n")
 
 
 def _check(artifact: Artifact, where: str) -> None:
@@ -49,10 +49,12 @@ DRAWING = Drawing(labels_only=True, check=_check)
 
 def measure(artifact: Artifact, source: Source) -> Measured:
     """Î at every milestone of every member and seed, in the rows as `mutual_information_<draws>_step<step>`, the last
-    one without step too; plotted: over seeds.
+    one without step too, and `mutual_information_<draws>_collapsed` of two clusters; plotted: over seeds.
 
     What a probe must be: `drawing.check`.
     """
+    from softlabels.metrics.information import collapsed
+
     rows: list[Row] = []
     values: dict[tuple[Any, ...], list[float]] = {}
     for family, probe in artifact.probes:
@@ -65,9 +67,13 @@ def measure(artifact: Artifact, source: Source) -> Measured:
                 if tensors is None:
                     continue
                 found = _over_steps(tensors, classes)
+                limits = {draws: collapsed(2, probe.views - 1, draws) for draws in DRAWS}
+                for draws, value in limits.items():
+                    name = f"mutual_information_{draws}_collapsed"
+                    rows.append(source.row(artifact, member, seed, probe.split, "last", name, value))
                 for (step, draws), value in found.items():
                     place = (selectors.title(member), selectors.alpha_of(member.run), draws, step)
-                    values.setdefault((*place, len(tensors["labels"])), []).append(value)
+                    values.setdefault((*place, len(tensors["labels"]), limits[draws]), []).append(value)
                     name = f"mutual_information_{draws}"
                     rows.append(source.row(artifact, member, seed, probe.split, "last", f"{name}_step{step}", value))
                     if step == max(s for s, _ in found):
@@ -107,6 +113,9 @@ def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figur
     examples = int(plotted["examples"].max())
     for count in (2, examples):
         style.limit_line(axes, np.log(count), f"log {count}")
+    for draws, line in DRAWS.items():
+        limit = float(plotted.loc[plotted["draws"] == draws, "collapsed"].iloc[0])
+        axes.axhline(limit, color="0.35", ls=line, lw=0.8, zorder=0, label=f"two collapsed clusters, {draws} draws")
     axes.set_ylim(min(0.0, float(plotted["min"].min())), 1.1 * np.log(examples))
     style.legend_below(axes, handlelength=2.6)
     return figure
@@ -118,5 +127,6 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
         return []
     return [
         f"Lines: mean, bands: min to max, {style.seeds_label(plotted['n'])}. Fresh: y is a draw that did not enter its "
-        "mean; reused: y is one of the draws of its mean (the paper does not say which)."
+        "mean; reused: y is one of the draws of its mean (the paper does not say which). Two collapsed clusters: what "
+        "the estimator gives for examples of two classes without any other information, which is not log 2."
     ]
