@@ -305,6 +305,55 @@ def test_seeds_that_agree_to_the_last_digit_decide_nothing(tmp_path: Path) -> No
     assert table([one], "demo").loc[0, ["effect", "n"]].tolist() == [1.0, 3]
 
 
+def test_an_interval_is_no_narrower_than_one_example(tmp_path: Path) -> None:
+    """Of 50 images one is 2 points, more than three seeds that differ by 1 to 1.2 points can tell."""
+
+    def of(count: float | None, low: list[float], high: list[float]) -> Judged:
+        rows = [values("a", low), values("b", high, **SMOOTH)]
+        if count is not None:
+            rows += [values(run, [count] * len(low), metric="num_examples") for run in "ab"]
+        return judged(metrics(tmp_path, *rows), higher)
+
+    for count, verdict in ((None, "holds"), (10_000, "holds"), (50, "undecided")):
+        one = of(count, [70.0, 71.0, 72.0], [71.0, 72.1, 73.2])
+        assert one.verdict == verdict
+    effect = one.outcomes[0].effect
+    assert effect is not None
+    assert (effect.low, effect.mean, effect.high) == pytest.approx((-0.9, 1.1, 3.1))
+    # Seeds that agree are known as well as one example is.
+    assert of(50, [70.0] * 3, [76.0] * 3).verdict == "holds"
+    assert of(50, [70.0] * 3, [72.0] * 3).verdict == "undecided"
+    assert of(50, [70.0] * 3, [66.0] * 3).verdict == "fails"
+    assert of(50, [70.0] * 2, [76.0] * 2).verdict == "undecided"
+
+
+def test_a_share_that_is_one_for_all_seeds_is_decided(tmp_path: Path) -> None:
+    def nearly_always(m: Numbers) -> Tests:
+        yield all_of([above(m("table2", "overconfident_share"), 0.9)])
+
+    rows = [values("a", [1.0] * 5, metric="overconfident_share"), values("a", [500.0] * 5, metric="num_examples")]
+    assert judged(metrics(tmp_path, *rows), nearly_always).verdict == "holds"
+
+
+def test_a_network_that_is_only_measured_is_decided_by_one_value(tmp_path: Path) -> None:
+    def consistent(m: Numbers) -> Tests:
+        yield all_of([within(m("table2", "consistency_similar"), 0.85, 0.02)])
+
+    for run, value, verdict in (
+        ("imagenet.resnet50.hard-measured-resnet50-v1.0191ad96", 0.855, "holds"),
+        ("imagenet.resnet50.hard-measured-resnet50-v1.0191ad96", 0.95, "fails"),
+        ("imagenet.resnet50.hard.0191ad96", 0.855, "undecided"),
+    ):
+        for seeds in (1, 3):
+            rows = metrics(tmp_path, values(run, [value] * seeds, metric="consistency_similar"))
+            assert judged(rows, consistent).verdict == verdict
+
+
+def test_a_metric_without_a_unit_is_no_effect(tmp_path: Path) -> None:
+    with refused(SpecError, "colours", "UNITS"):
+        judged(metrics(tmp_path), lambda m: [all_of([above(m("table2", "colours"), 0.0)])])
+
+
 def test_terms_without_a_common_seed_are_missing(tmp_path: Path) -> None:
     rows = metrics(tmp_path, values("a", [70.0, 71.0, 72.0]), values("b", [75.0, 76.0, 77.0], first_seed=5, **SMOOTH))
     one = judged(rows, lambda m: [all_of([above(smooth(m) - hard(m), 0.0)])])

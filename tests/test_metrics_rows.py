@@ -169,9 +169,10 @@ def test_standard_rows_have_the_units_of_the_published_table():
     labels = np.arange(20) % 10
     rows = standard_rows({"val/last": uniform, "test/best": certain}, {"val": labels, "test": labels})
     values = {(split, checkpoint, metric): value for split, checkpoint, metric, value in rows}
-    assert len(values) == len(rows) == 12
+    assert len(values) == len(rows) == 14
     assert values["val", "last", "top1"] == 10  # percent
     assert values["val", "last", "top5"] == 50
+    assert values["val", "last", "num_examples"] == 20
     assert values["val", "last", "error"] == 90
     assert values["val", "last", "nll"] == pytest.approx(np.log(10))  # nats
     assert values["test", "best", "error"] == 0
@@ -235,7 +236,7 @@ def test_logits_of_a_run_are_read(tmp_path):
     assert sorted(logits) == ["test/best", "test/last", "val/best", "val/last"]
     assert (logits["val/best"] == tensors["val/best"]).all()
     assert (labels["test"] == np.arange(6) % 3).all()
-    assert len(standard_rows(logits, labels)) == 4 * 5
+    assert len(standard_rows(logits, labels)) == 4 * 6
 
 
 def test_bad_logits_are_named(tmp_path):

@@ -143,7 +143,7 @@ def test_rows_have_the_units_of_the_published_table(sample, tmp_path):
     file = read_tokens(tmp_path / "features.safetensors")
     rows = token_rows(file)
     values = {(split, checkpoint, metric): value for split, checkpoint, metric, value in rows}
-    assert len(values) == len(rows) == 4 * 5
+    assert len(values) == len(rows) == 4 * 6
     x, w, y = sample
     z = dense(x[:400], w)
     assert values["val", "last", "next_token_accuracy"] == pytest.approx(top_k_accuracy(z, y[:400]))  # percent

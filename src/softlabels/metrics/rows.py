@@ -88,7 +88,7 @@ def standard_rows(
     """(split, checkpoint, metric, value) for logits {"val/last": [N, K], …} and labels {"val": [N], …}.
 
     top1, top5 (from 10 classes on) and error in percent; nll in nats; ece (15 bins) and ece20 (20 bins) as
-    fractions.
+    fractions; num_examples, of which one is the least that a share can change by.
 
     Raises:
         DataError: logits and labels do not fit.
@@ -100,7 +100,7 @@ def standard_rows(
         values = {"top1": top_k_accuracy(z, y), "error": error(z, y), "nll": nll(z, y)}
         if z.shape[1] >= TOP5_CLASSES:
             values["top5"] = top_k_accuracy(z, y, k=5)
-        values |= {"ece": ece(z, y), "ece20": ece(z, y, bins=20)}
+        values |= {"ece": ece(z, y), "ece20": ece(z, y, bins=20), "num_examples": len(y)}
         rows += [(split, checkpoint, metric, value) for metric, value in values.items()]
     return rows
 

@@ -157,7 +157,7 @@ def token_rows(file: TokenFile) -> list[tuple[str, str, str, float]]:
     """(split, checkpoint, metric, value) of every split and checkpoint of a file.
 
     next_token_accuracy in percent, nll in nats per token; ece (first `ECE_TOKENS` tokens) and ece_all (all of them), 15
-    bins, as fractions; top_logit: largest minus mean logit, mean over tokens.
+    bins, as fractions; top_logit: largest minus mean logit, mean over tokens; num_examples: tokens.
     """
     rows = []
     for name, x in sorted(file.features.items()):
@@ -169,6 +169,7 @@ def token_rows(file: TokenFile) -> list[tuple[str, str, str, float]]:
             "ece": found.ece(),
             "ece_all": found.ece(tokens=None),
             "top_logit": float(found.top.mean()),
+            "num_examples": len(x),
         }
         rows += [(split, checkpoint, metric, value) for metric, value in values.items()]
     return rows

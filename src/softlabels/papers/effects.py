@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -121,21 +121,31 @@ def difference(
 ) -> Effect:
     """left − right: paired by the seeds that both have, by Welch's interval where they share none.
 
-    Seeds that agree to the last digit, as counts and ranks can, have no interval: their spread is no estimate. Of
-    printed numbers, which have no seeds, the interval is the number.
+    It is no narrower than one example makes it (`Values.resolution`). Of other metrics, seeds that agree to the last
+    digit, as counts and ranks can, have no interval: their spread is no estimate. Of printed numbers, and of networks
+    that are only measured, the interval is the number.
 
     Args:
         equal: seeds may agree.
     """
-    values = [*(left - right).by_seed.values()]
-    if left.printed and values:
-        return Effect(values[0], values[0], values[0], 1, at_least, at_most)
+    apart = left - right
+    values = [*apart.by_seed.values()]
+    if values and (left.printed or (apart.measured and np.ptp(values) == 0)):
+        return Effect(values[0], values[0], values[0], len(values), at_least, at_most)
     if not values and isinstance(right, Values):
-        return _welch([*left.by_seed.values()], [*right.by_seed.values()], at_least, at_most)
+        found = _welch([*left.by_seed.values()], [*right.by_seed.values()], at_least, at_most)
+        return _no_narrower(found, apart.resolution)
     mean = float(np.mean(values))
-    agree = not equal and bool(np.ptp(values) <= 1e-12 * max(1.0, abs(mean)))
+    agree = not (equal or apart.resolution) and bool(np.ptp(values) <= 1e-12 * max(1.0, abs(mean)))
     spread = (-math.inf, math.inf) if agree else bounds(values)
-    return Effect(mean, *spread, len(values), at_least, at_most, freedom=len(values) - 1, seeds_agree=agree)
+    found = Effect(mean, *spread, len(values), at_least, at_most, freedom=len(values) - 1, seeds_agree=agree)
+    return _no_narrower(found, apart.resolution)
+
+
+def _no_narrower(effect: Effect, resolution: float) -> Effect:
+    """The same with an interval of at least the mean ± what one example changes."""
+    low, high = min(effect.low, effect.mean - resolution), max(effect.high, effect.mean + resolution)
+    return replace(effect, low=low, high=high)
 
 
 def _welch(left: Sequence[float], right: Sequence[float], at_least: float, at_most: float) -> Effect:

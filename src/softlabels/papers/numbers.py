@@ -18,7 +18,19 @@ from softlabels.papers.published import all_published
 
 SELECTED = ("artifact", *(name for name in KEY if name not in ("paper", "artifact", "task")))
 """By what a claim may select."""
+UNITS = {
+    "top1": "points", "top5": "points", "error": "points", "bleu": "BLEU", "chrf": "chrF", "nll": "nats", "ece": "ECE",
+    "ece20": "ECE", "entropy": "nats", "mutual_information": "nats", "kl_to_uniform": "nats",
+    "calibration_temperature": "T", "predictive_uncertainty": "nats", "confidence_diversity": "nats",
+    "next_token_accuracy": "points", "optimal_alpha": "α", "overconfident_share": "of examples",
+    "class_top1": "points", "class_top1_mean": "points", "top1_delta": "points", "top1_at_optimal_alpha": "points",
+    "confidence_gap": "probability", "within_class_spread_ratio": "ratio", "mean_triangle_regularity": "ratio",
+    "projection_extent": "activation", "arc_ratio": "ratio", "centroid_distance_ratio": "ratio", "eta": "η",
+    "n_classes_100x_below_second": "classes", "consistency": "of classes", "p_largest": "probability",
+    "p_second": "probability", "mean_true_class_target": "probability", "gamma": "γ", "perplexity": "perplexity",
+}  # fmt: skip
 NOTHING = pd.DataFrame(columns=list(COLUMNS))
+PLACE = ("run_id", "split", "checkpoint", "target_class")
 IDENTITY = [*KEY, "run_id", "seed", "checkpoint"]
 
 
@@ -39,12 +51,14 @@ class Values:
     missing: str = ""
     printed: bool = False
     """Of printed numbers, which have one value under seed 0."""
+    resolution: float = 0.0
+    """Of a share, by how much one example changes it; 0 of other metrics."""
 
     def __sub__(self, other: Values | float) -> Values:
         return self._with(other, lambda a, b: a - b)
 
     def __rmul__(self, factor: float) -> Values:
-        return self._with(factor, lambda a, b: a * b)
+        return replace(self._with(factor, lambda a, b: a * b), resolution=abs(factor) * self.resolution)
 
     def __truediv__(self, other: Values | float) -> Values:
         return self._with(other, lambda a, b: a / b if b else math.inf)
@@ -58,6 +72,11 @@ class Values:
         seeds = sorted(self.by_seed.keys() & other.by_seed.keys())
         found = {s: operation(self.by_seed[s], other.by_seed[s]) for s in seeds}
         return together([self, other], found, "both sides")
+
+    @property
+    def measured(self) -> bool:
+        """Of networks that are there already and are only measured (`recipe.steps: 0`), so that seeds make no noise."""
+        return bool(self.runs) and all("-measured-" in run for run in self.runs)
 
     def absent(self, what: str) -> Values:
         """The same without values, and what is missing."""
@@ -74,6 +93,7 @@ def together(parts: Sequence[Values], by_seed: Mapping[int, float], of: str) -> 
         tuple(selection for part in parts for selection in part.selected),
         next((part.missing for part in parts if part.missing), ""),
         any(part.printed for part in parts),
+        max(part.resolution for part in parts),
     )
     return one if by_seed and not one.missing else one.absent(f"a seed that {of} of {one.metric} have")
 
@@ -133,7 +153,17 @@ class Numbers:
             by_seed=dict(zip(found["seed"].astype(int), found["value"].astype(float), strict=True)),
             runs=frozenset(found["run_id"]) - {""},
             stands_for=frozenset(part for text in set(found["stands_for"]) for part in text.split(";") if part),
+            resolution=self._resolution(found, artifact, metric),
         )
+
+    def _resolution(self, found: pd.DataFrame, artifact: str, metric: str) -> float:
+        """Of the smallest of the sets of examples that shares are of; 0 where that is not recorded."""
+        scale = {"points": 100.0, "of examples": 1.0}.get(unit_of(metric))
+        counts = self.artifacts.get(artifact, {}).get("num_examples")
+        if scale is None or counts is None:
+            return 0.0
+        own = counts.merge(found[[*PLACE]].drop_duplicates(), on=[*PLACE])["value"]
+        return scale / float(own.min()) if len(own) else 0.0
 
     def present(
         self,
@@ -227,3 +257,9 @@ def _said(wanted: Mapping[str, Any]) -> str:
 def spelled(value: Any) -> str:
     """A value as names have it: `1.3`, `1`."""
     return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
+def unit_of(metric: str) -> str:
+    """Of a metric, also under a name that tells its runs apart (`nll_T2.5`); "" where there is none."""
+    names = [name for name in UNITS if metric == name or metric.startswith(f"{name}_")]
+    return UNITS[max(names, key=len)] if names else ""

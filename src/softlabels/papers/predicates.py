@@ -10,17 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from softlabels.errors import SpecError
 from softlabels.papers.effects import Effect, difference
 from softlabels.papers.identities import Sides
-from softlabels.papers.numbers import Values, along, spelled, together
+from softlabels.papers.numbers import Values, along, spelled, together, unit_of
 
-UNITS = {
-    "top1": "points", "top5": "points", "error": "points", "bleu": "BLEU", "chrf": "chrF", "nll": "nats", "ece": "ECE",
-    "ece20": "ECE", "entropy": "nats", "mutual_information": "nats", "kl_to_uniform": "nats",
-    "calibration_temperature": "T", "predictive_uncertainty": "nats", "confidence_diversity": "nats",
-    "next_token_accuracy": "points", "optimal_alpha": "α", "overconfident_share": "of examples",
-    "class_top1": "points", "class_top1_mean": "points", "top1_delta": "points", "top1_at_optimal_alpha": "points",
-}  # fmt: skip
 RANKED = 6
 """Values of x from which on a rank correlation that is equal in all seeds is no accident."""
 
@@ -157,13 +151,14 @@ def _compared(
     parts: Sequence[Values | float], effects: Callable[[], list[Effect]], unit: str = "", own_data: bool = False
 ) -> Comparison:
     values = tuple(part for part in parts if isinstance(part, Values))
+    if not (unit := unit or unit_of(values[0].metric)):
+        raise SpecError(f"{values[0].metric} has no unit; give it one in UNITS of papers/numbers.py")
     others = sorted({s for v in values for s in v.stands_for if s.startswith("dataset=")}) if own_data else []
     missing = next((value.missing for value in values if value.missing), "")
     if others and not missing:
         missing = f"the paper's own data, to which a number of the test belongs (in place of {', '.join(others)})"
     if missing:
         return Comparison((), values, missing, own_data)
-    unit = unit or unit_of(next(value.metric for value in values))
     return Comparison(tuple(replace(effect, unit=unit) for effect in effects()), values, own_data=own_data)
 
 
@@ -236,9 +231,3 @@ def correlated(left: Sequence[Values], right: Sequence[Values]) -> Values:
 def correlation(left: Any, right: Any) -> float:
     """Pearson's, 0 where one side does not vary."""
     return 0.0 if min(map(np.ptp, (left, right))) == 0 else float(np.corrcoef(left, right)[0, 1])
-
-
-def unit_of(metric: str) -> str:
-    """Of a metric, also under a name that tells its runs apart (`nll_T2.5`); "" where there is none."""
-    names = [name for name in UNITS if metric == name or metric.startswith(f"{name}_")]
-    return UNITS[max(names, key=len)] if names else ""

@@ -88,8 +88,9 @@ def _of_classes(
         chosen[names[shown_class.name]] = (shown_class, label)
     found = class_accuracy(logits.z, logits.labels, {name: label for name, (_, label) in chosen.items()})
     rows = [
-        class_row(source.row(artifact, member, seed, split, checkpoint, "class_top1", value), chosen[name][0], name)
-        for name, value in zip(found["class"], found["top1"], strict=True)
+        class_row(source.row(artifact, member, seed, split, checkpoint, metric, value), chosen[name][0], name)
+        for name, top1, count in zip(found["class"], found["top1"], found["count"], strict=True)
+        for metric, value in (("class_top1", top1), ("num_examples", count))
     ]
     mean = float(found["top1"].mean())
     return [*rows, source.row(artifact, member, seed, split, checkpoint, "class_top1_mean", mean)]
