@@ -43,7 +43,7 @@ from softlabels.papers.predicates import (
     slope,
     within,
 )
-from softlabels.papers.verdicts import Judged, judge, judge_scale, table
+from softlabels.papers.verdicts import Judged, beside, grouped, judge, judge_scale, table
 
 RUN = {
     "paper": "muller2019", "artifact": "table2", "dataset": "cifar100", "task": "image", "method": "ce", "teacher": "",
@@ -354,6 +354,19 @@ def test_a_metric_without_a_unit_is_no_effect(tmp_path: Path) -> None:
         judged(metrics(tmp_path), lambda m: [all_of([above(m("table2", "colours"), 0.0)])])
 
 
+def test_a_verdict_says_what_it_ran_on_and_shows_both_numbers(tmp_path: Path) -> None:
+    named = {"dataset": "glyphs", "student": "mlp", "stands_for": "dataset=cifar100;student=resnet56"}
+    rows = [values("a", [70.0, 71.0, 72.0], **named), values("b", [75.0, 76.1, 77.0], **named, **SMOOTH)]
+    (found,) = judge(metrics(tmp_path, *rows), "demo", "metrics.csv", [c for c in all_claims() if c.id == "M01"])
+    row = table([found], "demo").loc[0]
+    assert (row["ran_on"], row["basis"]) == ("glyphs: mlp", "experiment")
+    assert beside(found.deciding()) == "76.03 and 71, in print 72.7 and 72.1"
+    few = [values("a", [70.0], **named), values("b", [75.0], **named, **SMOOTH)]
+    (found,) = judge(metrics(tmp_path, *few), "demo", "metrics.csv", [c for c in all_claims() if c.id == "M01"])
+    assert found.basis == "few seeds"
+    assert grouped(table([found], "demo")) == "1 undecided of fewer than three seeds"
+
+
 def test_terms_without_a_common_seed_are_missing(tmp_path: Path) -> None:
     rows = metrics(tmp_path, values("a", [70.0, 71.0, 72.0]), values("b", [75.0, 76.0, 77.0], first_seed=5, **SMOOTH))
     one = judged(rows, lambda m: [all_of([above(smooth(m) - hard(m), 0.0)])])
@@ -660,7 +673,8 @@ def test_the_command_writes_a_row_for_each_and_prints_them(
     monkeypatch.chdir(tmp_path)
     assert main(["claims", "--scale", "demo"]) == 0
     text = capsys.readouterr().out
-    assert text.startswith("scale demo: 5 hold, 88 undecided; in print 36 hold, 7 partly, 50 not checkable")
+    said = "1 hold by experiment, 4 hold by algebra, 88 undecided without runs"
+    assert text.startswith(f"scale demo: {said}; in print 36 hold, 7 partly, 50 not checkable")
     assert "M01  holds      +5.03 (4.89 to 5.18) points, n = 3" in text
     written = pd.read_csv(layout.claims)
     assert len(written) == 93

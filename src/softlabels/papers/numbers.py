@@ -46,6 +46,8 @@ class Values:
     """The first one that was looked at: its unit is that of an effect."""
     runs: frozenset[str] = frozenset()
     stands_for: frozenset[str] = frozenset()
+    ran_on: frozenset[str] = frozenset()
+    """`<data>: <network>` of the runs, under our names."""
     selected: tuple[Mapping[str, Any], ...] = ()
     """The selections behind it, in their order."""
     missing: str = ""
@@ -90,6 +92,7 @@ def together(parts: Sequence[Values], by_seed: Mapping[int, float], of: str) -> 
         next((part.metric for part in parts if part.metric), ""),
         frozenset().union(*(part.runs for part in parts)),
         frozenset().union(*(part.stands_for for part in parts)),
+        frozenset().union(*(part.ran_on for part in parts)),
         tuple(selection for part in parts for selection in part.selected),
         next((part.missing for part in parts if part.missing), ""),
         any(part.printed for part in parts),
@@ -153,6 +156,7 @@ class Numbers:
             by_seed=dict(zip(found["seed"].astype(int), found["value"].astype(float), strict=True)),
             runs=frozenset(found["run_id"]) - {""},
             stands_for=frozenset(part for text in set(found["stands_for"]) for part in text.split(";") if part),
+            ran_on=frozenset(found["ran_on"]) - {""},
             resolution=self._resolution(found, artifact, metric),
         )
 
@@ -220,7 +224,7 @@ class Numbers:
 
 
 def ours(metrics: pd.DataFrame, scale: str, path: str) -> pd.DataFrame:
-    """Rows of `metrics.csv` under the papers' names.
+    """Rows of `metrics.csv` under the papers' names; column ran_on has ours.
 
     Raises:
         DataError: rows of another scale, or a row that is there twice; names the file.
@@ -234,7 +238,7 @@ def ours(metrics: pd.DataFrame, scale: str, path: str) -> pd.DataFrame:
             f"{path} has {row['metric']} of {row['run_id']} seed {row['seed']} twice in "
             f"{row['paper']}.{row['artifact']}; delete it and make it again"
         )
-    named = metrics.copy()
+    named = metrics.assign(ran_on=metrics["dataset"] + ": " + metrics["student"])
     keys = published_keys(metrics)
     for name in ("dataset", "teacher", "student", "target_class"):
         named[name] = [key[name] for key in keys]
@@ -246,7 +250,7 @@ def printed(paper: str) -> Artifacts:
     """The numbers that a paper prints, in the same form."""
     table = all_published()
     own = table[table["paper"] == paper]
-    return by_artifact(own.assign(seed=0, run_id="", stands_for="", checkpoint=""))
+    return by_artifact(own.assign(seed=0, run_id="", stands_for="", ran_on="", checkpoint=""))
 
 
 def _said(wanted: Mapping[str, Any]) -> str:

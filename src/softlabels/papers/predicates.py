@@ -27,6 +27,8 @@ class Comparison:
     values: tuple[Values, ...]
     """What it compares."""
     missing: str = ""
+    limits: tuple[float, ...] = ()
+    """Numbers that it compares them with."""
     own_data: bool = False
     """A number in it belongs to the paper's data, so others that stand for them leave it undecided."""
 
@@ -34,7 +36,7 @@ class Comparison:
         """Both, as one."""
         missing, own_data = self.missing or other.missing, self.own_data or other.own_data
         effects = () if missing else (*self.effects, *other.effects)
-        return Comparison(effects, (*self.values, *other.values), missing, own_data)
+        return Comparison(effects, (*self.values, *other.values), missing, (*self.limits, *other.limits), own_data)
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,7 @@ def _compared(
     parts: Sequence[Values | float], effects: Callable[[], list[Effect]], unit: str = "", own_data: bool = False
 ) -> Comparison:
     values = tuple(part for part in parts if isinstance(part, Values))
+    limits = tuple(part for part in parts if not isinstance(part, Values))
     if not (unit := unit or unit_of(values[0].metric)):
         raise SpecError(f"{values[0].metric} has no unit; give it one in UNITS of papers/numbers.py")
     others = sorted({s for v in values for s in v.stands_for if s.startswith("dataset=")}) if own_data else []
@@ -158,8 +161,8 @@ def _compared(
     if others and not missing:
         missing = f"the paper's own data, to which a number of the test belongs (in place of {', '.join(others)})"
     if missing:
-        return Comparison((), values, missing, own_data)
-    return Comparison(tuple(replace(effect, unit=unit) for effect in effects()), values, own_data=own_data)
+        return Comparison((), values, missing, limits, own_data)
+    return Comparison(tuple(replace(effect, unit=unit) for effect in effects()), values, "", limits, own_data)
 
 
 def _steps(values: Sequence[Values], effects: list[Effect]) -> Comparison:

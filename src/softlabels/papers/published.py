@@ -82,8 +82,9 @@ def compare(
         Columns dataset, method, student, student_alpha, teacher, teacher_alpha, kd_temperature, split (ours),
         published_split (the paper's name of it, "" where it prints nothing), metric, target_class, variant (what tells
         a run from others listed alike), checkpoint, published, published_std, mean, std (n − 1), n, difference (mean −
-        published), elsewhere, printed_elsewhere, difference_elsewhere (of a number that the paper prints differently
-        in another artifact), stands_for, flags, run_id. By data set, students by network, T and teacher's α.
+        published; none of what stands for the paper's), elsewhere, printed_elsewhere, difference_elsewhere (of a number
+        that the paper prints differently in another artifact), stands_for, flags, run_id. By data set, students by
+        network, T and teacher's α.
 
     Raises:
         SoftlabelsError: the paper prints different numbers under one key.
@@ -137,11 +138,12 @@ def compare(
     both["n"] = both["n"].fillna(0).astype(int)
     if variant_of:
         both = both[both["n"] > 0].copy()
-    both["difference"] = both["mean"] - both["published"]
-    both["difference_elsewhere"] = both["mean"] - both["printed_elsewhere"]
     both["variant"] = both["run_id"].map(_variants(artifact))
     for name in ("published_split", "variant", "checkpoint", "elsewhere", "stands_for", "run_id", "flags"):
         both[name] = both[name].astype(object).where(both[name].notna(), "")
+    ours_alone = both["mean"].where(both["stands_for"] == "")  # a stand-in has no difference to the paper
+    both["difference"] = ours_alone - both["published"]
+    both["difference_elsewhere"] = ours_alone - both["printed_elsewhere"]
     order = both["checkpoint"].map({"last": 0, "best": 1}).fillna(2)
     both = both.assign(order=order, first=both.groupby(["dataset"], sort=False).ngroup())
     within = [name for name in key if name not in ORDER]

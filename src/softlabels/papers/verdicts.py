@@ -21,20 +21,29 @@ from softlabels.files import atomic
 from softlabels.layout import Layout
 from softlabels.metrics.rows import read_rows
 from softlabels.papers.claims import Claim, all_claims
-from softlabels.papers.effects import Effect, combined, corrected, decided
+from softlabels.papers.effects import FEWEST, Effect, combined, corrected, decided
 from softlabels.papers.numbers import Numbers, by_artifact, ours, printed
 from softlabels.papers.predicates import Comparison, Quantified
 
 COLUMNS = (
-    "id", "paper", "kind", "statement", "verdict", "verdict_best", "effect", "low", "high", "unit", "n", "comparisons",
-    "seeds_needed", "holds", "fails", "undecided", "in_print", "missing", "artifacts", "runs", "given", "stands_for",
-    "scale",
+    "id", "paper", "kind", "statement", "verdict", "basis", "verdict_best", "effect", "low", "high", "unit", "n",
+    "comparisons", "seeds_needed", "holds", "fails", "undecided", "in_print", "missing", "artifacts", "runs", "ran_on",
+    "given", "stands_for", "scale",
 )  # fmt: skip
-"""Of `claims.csv`. effect, low, high: of the binding that decides, or is nearest to deciding; comparisons: effects
-behind the verdict, which is corrected for their number; seeds_needed: of an undecided claim, how many seeds would
-decide this effect if mean and spread stay; holds, fails, undecided: how many bindings, corrected where one of them
-decides the claim; verdict_best: at the checkpoint of best validation, where all numbers are there for it; given: the
-one seed of networks that teach or begin all the runs, so that the interval is of students alone."""
+"""Of `claims.csv`. basis: what the verdict comes from (`BASES`); effect, low, high: of the binding that decides, or is
+nearest to deciding; comparisons: effects behind the verdict, which is corrected for their number; seeds_needed: of an
+undecided claim, how many seeds would decide this effect if mean and spread stay; holds, fails, undecided: how many
+bindings, corrected where one of them decides the claim; ran_on: our data and networks; verdict_best: at the checkpoint
+of best validation, where all numbers are there for it; given: the one seed of networks that teach or begin all the
+runs, so that the interval is of students alone."""
+BASES = {
+    "experiment": "by experiment",
+    "algebra": "by algebra",
+    "interval": "by an interval that contains the limit",
+    "few seeds": "of fewer than three seeds",
+    "no runs": "without runs",
+}
+"""What a verdict comes from, in words that follow it."""
 
 
 @dataclass
@@ -53,6 +62,11 @@ class Outcome:
     """Effects that it has."""
     runs: list[str] = field(default_factory=list)
     stands_for: list[str] = field(default_factory=list)
+    ran_on: list[str] = field(default_factory=list)
+    ours: list[float] = field(default_factory=list)
+    """Means over seeds of what is compared, in the order of the statement; empty where a number is missing."""
+    printed: list[float] = field(default_factory=list)
+    """The same of the numbers that the paper prints; empty where it prints none."""
 
 
 @dataclass
@@ -64,6 +78,18 @@ class Judged:
     verdict_best: str
     in_print: str
     outcomes: list[Outcome]
+
+    @property
+    def basis(self) -> str:
+        """One of `BASES`."""
+        if self.claim.kind == "identity":
+            return "algebra"
+        if self.verdict != "undecided":
+            return "experiment"
+        if any(o.missing for o in self.outcomes):
+            return "no runs"
+        few = any(o.effect is not None and 0 < o.effect.n < FEWEST for o in self.outcomes)
+        return "few seeds" if few else "interval"
 
     def deciding(self) -> Outcome | None:
         """The outcome that decides, or is nearest to deciding: the weakest of those with the claim's verdict; of
@@ -103,8 +129,12 @@ def judge(metrics: pd.DataFrame, scale: str, path: str, claims: Sequence[Claim] 
         best = _outcomes(claim, Numbers(claim.paper, own, "best", claim.id))
         at_best = "" if any(o.missing for each in best for o in each) else _verdict(best)
         listed = [outcome for each in outcomes for outcome in each]
-        in_print = _in_print(claim, Numbers(claim.paper, printed(claim.paper), None, claim.id))
-        found.append(Judged(claim, _verdict(outcomes), at_best, in_print, listed))
+        theirs = _outcomes(claim, Numbers(claim.paper, printed(claim.paper), None, claim.id))
+        for each, beside in zip(outcomes, theirs, strict=True):
+            if len(each) == len(beside):  # else over values that only one of both has
+                for outcome, other in zip(each, beside, strict=True):
+                    outcome.printed = other.ours
+        found.append(Judged(claim, _verdict(outcomes), at_best, _in_print(claim, theirs), listed))
     return found
 
 
@@ -120,6 +150,7 @@ def table(judged: Sequence[Judged], scale: str) -> pd.DataFrame:
             {
                 **{name: getattr(one.claim, name) for name in ("id", "paper", "kind", "statement")},
                 "verdict": one.verdict,
+                "basis": one.basis,
                 "verdict_best": one.verdict_best,
                 "effect": effect.mean if effect else math.nan,
                 **{name: value if math.isfinite(value) else math.nan for name, value in numbers.items()},
@@ -133,7 +164,10 @@ def table(judged: Sequence[Judged], scale: str) -> pd.DataFrame:
                 "artifacts": ";".join(one.claim.artifacts),
                 "runs": ";".join(runs := sorted({run for o in one.outcomes for run in o.runs})),
                 "given": given(runs),
-                "stands_for": ";".join(sorted({s for o in one.outcomes for s in o.stands_for})),
+                **{
+                    name: ";".join(sorted({part for o in one.outcomes for part in getattr(o, name)}))
+                    for name in ("ran_on", "stands_for")
+                },
                 "scale": scale,
             }
         )
@@ -150,12 +184,22 @@ def given(runs: Iterable[str]) -> str:
 def render(judged: Sequence[Judged], scale: str) -> str:
     """For the terminal: counts, then a line for each claim, by paper."""
     rows = table(judged, scale)
-    lines = [f"scale {scale}: {counts(rows['verdict'])}; in print {counts(rows['in_print'])}"]
+    lines = [f"scale {scale}: {grouped(rows)}; in print {counts(rows['in_print'])}"]
     for paper, own in rows.groupby("paper", sort=False):
-        lines += ["", f"{paper}: {counts(own['verdict'])}"]
+        lines += ["", f"{paper}: {grouped(own)}"]
         for one in (judged[n] for n in own.index):
             lines += [f"  {one.claim.id}  {one.verdict:<9}  {said(one.deciding()):<42}  {one.claim.statement}"]
     return "\n".join(lines)
+
+
+def grouped(rows: pd.DataFrame) -> str:
+    """`3 hold and 1 fails by experiment, 2 hold by algebra, 5 undecided without runs`, of rows of `table`."""
+    found = (
+        (counts(own["verdict"]).replace(", ", " and "), words)
+        for basis, words in BASES.items()
+        if len(own := rows[rows["basis"] == basis])
+    )
+    return ", ".join(f"{count} {words}" for count, words in found)
 
 
 WORDS = {"holds": "hold", "fails": "fail"} | {word: word for word in ("partly", "undecided", "not checkable")}
@@ -165,6 +209,14 @@ def counts(verdicts: Iterable[str]) -> str:
     """`5 hold, 87 undecided`, in the order of `WORDS`."""
     found = Counter(verdicts)
     return ", ".join(f"{found[verdict]} {word}" for verdict, word in WORDS.items() if found[verdict])
+
+
+def beside(outcome: Outcome | None) -> str:
+    """`76.1 and 75.8, in print 76.0 and 75.9`: what an outcome compares; "" where there are no two numbers."""
+    if outcome is None or len(outcome.ours) != 2:
+        return ""
+    ours, printed = (" and ".join(f"{x:.4g}" for x in own) for own in (outcome.ours, outcome.printed))
+    return f"{ours}, in print {printed or 'none'}".replace("-", "−")
 
 
 def said(outcome: Outcome | None) -> str:
@@ -238,7 +290,11 @@ def _outcome(one: Comparison, name: dict[str, str], quantifier: str) -> Outcome:
     p_values = combined([effect.p_values for effect in one.effects], "all")
     verdict = decided(*p_values)
     weakest = min([e for e in one.effects if e.verdict == verdict] or one.effects, key=lambda e: e.slack)
-    return Outcome(name, quantifier, verdict, weakest, "", p_values, len(one.effects), runs, others)
+    ran_on = sorted({part for value in one.values for part in value.ran_on})
+    means = [sum(value.by_seed.values()) / len(value.by_seed) for value in one.values]
+    return Outcome(
+        name, quantifier, verdict, weakest, "", p_values, len(one.effects), runs, others, ran_on, [*means, *one.limits]
+    )
 
 
 def _verdict(outcomes: list[list[Outcome]]) -> str:
@@ -248,11 +304,11 @@ def _verdict(outcomes: list[list[Outcome]]) -> str:
     return decided(*combined([combined([o.p_values for o in each], each[0].quantifier) for each in outcomes], "all"))
 
 
-def _in_print(claim: Claim, numbers: Numbers) -> str:
+def _in_print(claim: Claim, outcomes: list[list[Outcome]]) -> str:
     """The same tests on single printed numbers, as far as they are printed: holds, partly, fails, not checkable."""
     verdicts: list[str] = []
     every: list[bool] = []
-    for each in _outcomes(claim, numbers):
+    for each in outcomes:
         there = [o for o in each if not o.missing]
         verdicts += [o.verdict for o in there]
         every.append(not there or decided(*combined([o.p_values for o in there], there[0].quantifier)) == "holds")

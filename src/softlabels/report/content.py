@@ -18,7 +18,7 @@ from softlabels.layout import Layout
 from softlabels.metrics.rows import COLUMNS, read_rows
 from softlabels.papers import register
 from softlabels.papers.effects import Effect
-from softlabels.papers.verdicts import Judged, counts, judge, said, table
+from softlabels.papers.verdicts import Judged, beside, counts, grouped, judge, said, table
 
 TITLES: Mapping[str, str] = {
     "muller2019": "Müller, Kornblith & Hinton 2019",
@@ -40,6 +40,8 @@ class Verdict:
 
     row: Mapping[str, Any]
     said: str
+    numbers: str
+    """Ours and the paper's, of the comparison that decides."""
     source: str
     note: str
     against: Sequence[str]
@@ -110,9 +112,7 @@ def collect(planned: Sequence[Artifact], layout: Layout, scale: str) -> Content:
         own = [v for v in verdicts if v.row["paper"] == name]
         listed = rows[rows["paper"] == name]
         artifacts = [_shown(a, layout, own) for a in planned if a.paper == name]
-        papers.append(
-            Paper(name, TITLES.get(name, name), counts(listed["verdict"]), counts(listed["in_print"]), own, artifacts)
-        )
+        papers.append(Paper(name, TITLES.get(name, name), grouped(listed), counts(listed["in_print"]), own, artifacts))
     runs: dict[str, dict[str, list[Any]]] = {}
     for shown in (s for p in papers for s in p.artifacts):
         for run, seeds in shown.provenance.get("runs", {}).items():
@@ -120,7 +120,7 @@ def collect(planned: Sequence[Artifact], layout: Layout, scale: str) -> Content:
             entry["seeds"] = sorted({*entry["seeds"], *seeds})
             entry["artifacts"].append(shown.artifact.id)
     told = register.told(metrics, {a.id: a for a in planned})
-    return Content(scale, counts(rows[rows["paper"].isin(names)]["verdict"]), papers, dict(sorted(runs.items())), told)
+    return Content(scale, grouped(rows[rows["paper"].isin(names)]), papers, dict(sorted(runs.items())), told)
 
 
 def _metrics(planned: Sequence[Artifact], layout: Layout) -> pd.DataFrame:
@@ -138,6 +138,7 @@ def _verdict(one: Judged, row: Mapping[Any, Any]) -> Verdict:
             "what": ", ".join(map(str, outcome.binding.values())) or "–",
             "verdict": outcome.verdict,
             "effect": f"missing: {outcome.missing}" if outcome.missing else said(outcome),
+            "numbers": beside(outcome),
         }
         for outcome in one.outcomes
     ]
@@ -145,6 +146,7 @@ def _verdict(one: Judged, row: Mapping[Any, Any]) -> Verdict:
     return Verdict(
         {str(k): v for k, v in row.items()},
         said(decides),
+        beside(decides),
         one.claim.source,
         one.claim.note,
         one.claim.against,
