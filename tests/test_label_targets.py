@@ -159,7 +159,13 @@ def test_the_loss_of_beta_smoothing(drawn: Any) -> None:
         Smooth(0.15, over="others", log_eps=1e-8),
         BetaSmoothing(3, beta=0.6, log_eps=1e-8),
         Distill(
-            Teacher(UserLogits("z.npy", "0" * 64)), 4.0, beta=0.4, form="ce", student_tempered=False, t2=False, log_eps=1e-8
+            Teacher(UserLogits("z.npy", "0" * 64)),
+            4.0,
+            beta=0.4,
+            form="ce",
+            student_tempered=False,
+            t2=False,
+            log_eps=1e-8,
         ),
     ],
     ids=lambda spec: spec.kind,

@@ -42,7 +42,7 @@ def smooth_labels(labels: Tensor, num_classes: int, alpha: float, over: Literal[
 
 
 def log_probabilities(logits: Tensor, eps: float = 0.0) -> Tensor:
-    """log(p + ε), `[B, K]`; code of Zhang & Sabuncu has ε = 1e-8, which bounds the loss of a class that is ruled out."""
+    """log(p + ε), `[B, K]`; the code of Zhang & Sabuncu has ε = 1e-8, which bounds the loss where p is 0."""
     return F.log_softmax(logits, dim=1) if eps == 0 else (F.softmax(logits, dim=1) + eps).log()
 
 

@@ -184,7 +184,9 @@ class Augment:
         if self.ratio is not None:
             require(self.scale is not None, "augment.ratio has no effect without augment.scale")
             require(0 < self.ratio[0] <= self.ratio[1], "augment.ratio is [low, high], both > 0")
-        require(self.rotate > 0 or self.rotate_by == "bilinear", "augment.rotate_by has no effect without augment.rotate")
+        require(
+            self.rotate > 0 or self.rotate_by == "bilinear", "augment.rotate_by has no effect without augment.rotate"
+        )
         require(self.jitter_brightness >= 0, "augment.jitter_brightness must be ≥ 0")
         require(self.jitter_contrast >= 0, "augment.jitter_contrast must be ≥ 0")
         require(0 <= self.grayscale <= 1, f"augment.grayscale is a probability, not {self.grayscale}")
