@@ -371,14 +371,15 @@ def table(plan: Plan, paper: str) -> tuple[Sequence[str], list[list[str]]]:
 def _place(plan: Plan, line: Setting, before: Setting | None, whole: Sequence[Setting]) -> str:
     """The first cell of a row: the experiment where it begins, the families where they change."""
     begins = before is None or before.experiment != line.experiment
-    everything = {family for other in whole for family in other.families}
+    everything = {family.split("[")[0] for other in whole for family in other.families}
     if not begins and before is not None and before.families == line.families:
         return ""
     named = ", ".join(f"`{name}`" for name in line.families)
     if not begins:
         return "all" if everything == set(line.families) else named
     artifacts = dict.fromkeys(artifact.name for other in whole for artifact, _ in members(plan, other))
-    said = f"**{line.experiment}**: {', '.join(f'`{name}`' for name in artifacts)}; {trainings(plan, whole)} trainings"
+    count = _counted(str(trainings(plan, whole)), "training")
+    said = f"**{line.experiment}**: {', '.join(f'`{name}`' for name in artifacts)}; {count}"
     return said if everything == set(line.families) else f"{said}. {named}"
 
 
