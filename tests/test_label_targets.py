@@ -32,7 +32,7 @@ from softlabels.grid.parts.label_targets import (
 )
 from softlabels.grid.parts.recipe import Augment, Optimiser, Precision, Recipe
 from softlabels.grid.spec import Distill, ModelSpec, RunSpec, Teacher, UserLogits, to_dict
-from softlabels.losses import beta_labels, make_loss, virtual_logits
+from softlabels.losses import beta_labels, make_loss, smooth_labels, virtual_logits
 from softlabels.metrics import beta_smoothing, virtual_teacher
 from softlabels.training.images import ImageSplit
 from softlabels.training.objective import Average
@@ -153,6 +153,44 @@ def test_the_loss_of_beta_smoothing(drawn: Any) -> None:
     torch.testing.assert_close(loss, -(q * F.log_softmax(z, 1)).sum(1).mean())
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        Smooth(0.15, over="others", log_eps=1e-8),
+        BetaSmoothing(3, beta=0.6, log_eps=1e-8),
+        Distill(
+            Teacher(UserLogits("z.npy", "0" * 64)),
+            4.0,
+            beta=0.4,
+            form="ce",
+            student_tempered=False,
+            t2=False,
+            log_eps=1e-8,
+        ),
+    ],
+    ids=lambda spec: spec.kind,
+)
+def test_soft_terms_with_the_epsilon_of_the_released_code(drawn: Any, spec: Any) -> None:
+    """Z-LOG: −q·log(p + 1e-8) of softmax probabilities, with hard labels' own term as it is; also its gradient."""
+    z, teacher, y = drawn
+    z = (30 * z.detach()).requires_grad_()  # classes that are ruled out: p far below ε
+    torch.manual_seed(1)
+    loss = make_loss(spec, K)(z, y, teacher)
+    torch.manual_seed(1)
+    q, weight = smooth_labels(y, K, 0.15, "others"), 1.0
+    if isinstance(spec, BetaSmoothing):
+        q, weight = beta_labels(y, K, spec, teacher), 0.6
+    elif isinstance(spec, Distill):
+        q, weight = F.softmax(teacher / 4, 1), 0.4
+    soft = -(q * torch.log(F.softmax(z, 1) + 1e-8)).sum(1).mean()
+    expected = weight * soft + (1 - weight) * F.cross_entropy(z, y)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(gradient(loss, z), gradient(expected, z))
+    torch.manual_seed(1)
+    plain = make_loss(dataclasses.replace(spec, log_eps=0.0), K)(z, y, teacher)
+    assert plain > loss + 0.1
+
+
 # ---------------------------------------------------------------- the moving average, the entropy
 
 
@@ -263,6 +301,8 @@ def test_an_average_costs_a_forward_pass() -> None:
     [
         ({"kind": "beta_smoothing", "a": 0}, "targets.a"),
         ({"kind": "beta_smoothing", "a": 3, "beta": 0}, "targets.beta"),
+        ({"kind": "beta_smoothing", "a": 3, "log_eps": -1}, "targets.log_eps"),
+        ({"kind": "smooth", "alpha": 0, "log_eps": 1e-8}, "targets.log_eps"),
         ({"kind": "beta_smoothing", "a": 3, "ranked_by": "random", "average": {}}, "targets.average"),
         ({"kind": "beta_smoothing", "a": 3, "average": {"decay": 1}}, "targets.average.decay"),
         ({"kind": "virtual_teacher", "temperature": 0, "beta": 0.1}, "targets.temperature"),

@@ -109,6 +109,12 @@ def test_batches_and_multipliers_are_those_of_the_settings_files() -> None:
     assert RELEASED.items() <= found.items()
 
 
+def test_images_of_tiny_imagenet_are_rotated_by_nearest_neighbours() -> None:
+    """torchvision's default, which the code leaves as it is (Y-AUG)."""
+    found = load_plan({"scale": "paper"}, ROOT).artifacts["yuan2020.table5"].family("tiny_self")
+    assert {(m.run.recipe.augment.rotate, m.run.recipe.augment.rotate_by) for m in found} == {(20, "nearest")}  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("artifact", ["table6", "readme_text"])
 def test_no_virtual_teacher_is_without_effect(artifact: str) -> None:
     """Y-REG: averaged over K classes too, a term of β = 0.1 without a multiplier smooths by less than 0.001."""

@@ -134,7 +134,7 @@ def test_a_strong_jitter_ends_at_zero_as_torchvisions() -> None:
 
 def torchvisions(image: Any, drawn: Any, b: int, spec: Augment) -> Any:
     """The same view by torchvision's functions, in the order of the released code for CUB."""
-    bilinear = TRANSFORMS.InterpolationMode.BILINEAR
+    interpolation = TRANSFORMS.InterpolationMode(spec.rotate_by)
     if drawn.boxes is None:
         image = V2.center_crop(V2.resize(image, [spec.eval_resize or spec.side]), [spec.side])
     else:
@@ -142,7 +142,7 @@ def torchvisions(image: Any, drawn: Any, b: int, spec: Augment) -> Any:
     if drawn.flip is not None and drawn.flip[b]:
         image = V2.horizontal_flip(image)
     if drawn.degrees is not None:
-        image = V2.rotate(image, float(drawn.degrees[b]), bilinear)
+        image = V2.rotate(image, float(drawn.degrees[b]), interpolation)
     if drawn.grayscale is not None and drawn.grayscale[b]:
         image = V2.rgb_to_grayscale(image, num_output_channels=3)
     changes = [(V2.adjust_brightness, drawn.brightness), (V2.adjust_contrast, drawn.contrast)]
@@ -159,6 +159,7 @@ def torchvisions(image: Any, drawn: Any, b: int, spec: Augment) -> Any:
         Augment(side=24, scale=(0.08, 1.0), flip=True),
         Augment(side=24, eval_resize=31, flip=True),
         Augment(side=64, rotate=15),  # larger than the image
+        Augment(side=24, rotate=20, rotate_by="nearest", flip=True),
         Augment(side=24, grayscale=1.0, jitter_contrast=0.5),
         Augment(side=24),
     ],
@@ -206,6 +207,8 @@ def run(dataset: DatasetSpec, augment: Augment, targets: Any = Hard()) -> RunSpe
         (lambda: Augment(side=0), "augment.side"),
         (lambda: Augment(side=8, grayscale=1.5), "augment.grayscale"),
         (lambda: Augment(side=8, rotate=181), "augment.rotate"),
+        (lambda: Augment(side=8, rotate_by="nearest"), "augment.rotate_by"),
+        (lambda: Augment(rotate=9, rotate_by="nearest"), "augment.rotate_by"),
         (lambda: run(FILES, Augment()), "augment.side"),
         (lambda: run(ARRAYS, Augment(side=8)), "augment.side"),
         (lambda: run(DatasetSpec("imagenet"), Augment(flip=True)), "augment.side"),

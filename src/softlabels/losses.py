@@ -41,9 +41,14 @@ def smooth_labels(labels: Tensor, num_classes: int, alpha: float, over: Literal[
     return hard * (1 - alpha) + alpha / num_classes
 
 
-def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """H(q, p) = −Σ_k q_k log p_k, mean over the batch."""
-    return -(targets * F.log_softmax(logits, dim=1)).sum(1).mean()
+def log_probabilities(logits: Tensor, eps: float = 0.0) -> Tensor:
+    """log(p + ε), `[B, K]`; the code of Zhang & Sabuncu has ε = 1e-8, which bounds the loss where p is 0."""
+    return F.log_softmax(logits, dim=1) if eps == 0 else (F.softmax(logits, dim=1) + eps).log()
+
+
+def soft_cross_entropy(logits: Tensor, targets: Tensor, eps: float = 0.0) -> Tensor:
+    """H(q, p) = −Σ_k q_k log(p_k + ε), mean over the batch."""
+    return -(targets * log_probabilities(logits, eps)).sum(1).mean()
 
 
 def virtual_logits(labels: Tensor, num_classes: int, spec: VirtualTeacher) -> Tensor:
@@ -90,7 +95,7 @@ def distillation(student: Tensor, teacher: Tensor, spec: Distill | VirtualTeache
     T = spec.given_temperature
     student_T = T if spec.student_tempered else 1.0
     target = F.softmax(teacher / T, dim=1)
-    log_p = F.log_softmax(student / student_T, dim=1)
+    log_p = log_probabilities(student / student_T, getattr(spec, "log_eps", 0.0))
     if spec.form == "kl":
         divergence = F.kl_div(log_p, target, reduction="batchmean")
     else:
@@ -131,14 +136,16 @@ def make_loss(targets: Targets, num_classes: int) -> Loss:
     def hard_term(logits: Tensor, labels: Tensor, alpha: float, over: Literal["all", "others"]) -> Tensor:
         if alpha == 0:
             return F.cross_entropy(logits, labels)
-        return soft_cross_entropy(logits, smooth_labels(labels, num_classes, alpha, over))
+        eps = targets.log_eps if isinstance(targets, Smooth) else 0.0
+        return soft_cross_entropy(logits, smooth_labels(labels, num_classes, alpha, over), eps)
 
     def soft_term(logits: Tensor, labels: Tensor, teacher: Tensor | None) -> Tensor:
         match targets:
             case VirtualTeacher():
                 return distillation(logits, virtual_logits(labels, num_classes, targets), targets)
             case BetaSmoothing():
-                return targets.beta * soft_cross_entropy(logits, beta_labels(labels, num_classes, targets, teacher))
+                soft = beta_labels(labels, num_classes, targets, teacher)
+                return targets.beta * soft_cross_entropy(logits, soft, targets.log_eps)
             case EntropyBonus():
                 return -targets.weight * entropy(logits)
             case LogitMatch():

@@ -25,7 +25,7 @@ from softlabels.grid.parse import STRICT, Sha256, freeze, from_dict
 from softlabels.grid.parse import to_dict as to_dict
 from softlabels.grid.parts.feature_distillation import Overhaul
 from softlabels.grid.parts.initial import TorchvisionWeights, UserWeights, torchvision_file
-from softlabels.grid.parts.label_targets import BetaSmoothing, Hard, LabelTargets, Smooth
+from softlabels.grid.parts.label_targets import BetaSmoothing, Hard, LabelTargets, Smooth, require_log_eps
 from softlabels.grid.parts.recipe import Normalise, Recipe
 from softlabels.grid.parts.translation import CorpusSpec, TranslationRecipe
 
@@ -301,6 +301,8 @@ class Distill:
     """Whether the term is multiplied with T²."""
     form: Literal["kl", "ce"] = "kl"
     """Divergence or cross-entropy; their gradients are equal."""
+    log_eps: float = 0.0
+    """ε of log(p + ε) in the cross-entropy (`form: ce`); 1e-8 as released with Zhang & Sabuncu 2020 (Z-LOG)."""
     reduction: Literal["batchmean", "mean"] = "batchmean"
     """Mean over the batch, or over all N·K numbers."""
     multiplier: float = 1.0
@@ -348,6 +350,11 @@ class Distill:
                 f"alone, so its mean is larger than that, and not {self.temperature.label:g}",
             )
         require(0 <= self.hard_alpha < 1, f"targets.hard_alpha must lie in [0, 1), not {self.hard_alpha}")
+        require_log_eps(self.log_eps)
+        require(
+            self.log_eps == 0 or (self.form == "ce" and self.gradient_norm == "free"),
+            "targets.log_eps is of form: ce, and with gradient_norm: free alone",
+        )
         require(self.multiplier > 0, f"targets.multiplier must be > 0, not {self.multiplier}")
         require(self.hard_weight is None or self.hard_weight >= 0, "targets.hard_weight must be ≥ 0")
         require(self.views == "all" or self.views > 0, f"targets.views must be > 0, not {self.views}")
@@ -484,6 +491,7 @@ class TranslationSpec:
 
     def __post_init__(self) -> None:
         _canonicalise(self, "features", ("features", "dense", "topk_drop", "topk_lse", "online"))
+        require(getattr(self.targets, "log_eps", 0) == 0, "targets.log_eps has no effect on a translation run")
         if isinstance(self.targets, Distill):
             require(self.targets.views == "all", "targets.views has no effect on a translation run")
             require(self.targets.form == "kl", "targets.form of a translation run is kl")

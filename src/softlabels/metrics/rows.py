@@ -39,6 +39,8 @@ KEY = (
 COLUMNS = (*KEY, "value", "run_id", "seed", "checkpoint", "scale", "stands_for")
 NUMBERS = ("teacher_alpha", "student_alpha", "kd_temperature", "kd_beta", "value")
 
+ECE_BINS = {"ece": 15, "ece20": 20}
+"""Bins of each calibration error: of Müller et al., and of the code of Zhang & Sabuncu."""
 TOP5_CLASSES = 10
 """Top-5 accuracy is reported from this many classes on; below, it says next to nothing."""
 
@@ -100,7 +102,7 @@ def standard_rows(
         values = {"top1": top_k_accuracy(z, y), "error": error(z, y), "nll": nll(z, y)}
         if z.shape[1] >= TOP5_CLASSES:
             values["top5"] = top_k_accuracy(z, y, k=5)
-        values |= {"ece": ece(z, y), "ece20": ece(z, y, bins=20), "num_examples": len(y)}
+        values |= {metric: ece(z, y, bins) for metric, bins in ECE_BINS.items()} | {"num_examples": len(y)}
         rows += [(split, checkpoint, metric, value) for metric, value in values.items()]
     return rows
 

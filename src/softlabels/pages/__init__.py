@@ -11,19 +11,24 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from softlabels.pages import benchmarks, readme, results
+from softlabels.pages import benchmarks, readme, results, settings
 from softlabels.papers import coverage
 
 Maker = Callable[[Path], str]
-BLOCKS: Mapping[str, Maker] = {
-    made.__name__: made
-    for made in (
-        *(readme.audit, readme.device_hours, readme.demo_time, readme.dry_run, readme.fig5, readme.in_print),
-        *(results.text_mnist, results.step_size, results.step_size_collapse, results.slurm_faults),
-        *(results.truncation, results.truncation_gpu, results.cifar10, results.cifar10_plain_loop),
-        *(results.mnist_methods, results.mnist_differences, results.verdict_power),
-    )
-} | {f"bench_{part}": partial(benchmarks.ratios, part=part) for part in benchmarks.PARTS}
+BLOCKS: Mapping[str, Maker] = (
+    {
+        made.__name__: made
+        for made in (
+            *(readme.audit, readme.device_hours, readme.demo_time, readme.dry_run, readme.fig5, readme.in_print),
+            *(results.text_mnist, results.step_size, results.step_size_collapse, results.slurm_faults),
+            *(results.truncation, results.truncation_gpu, results.cifar10, results.cifar10_plain_loop),
+            settings.settings_otherwise,
+            *(results.mnist_methods, results.mnist_differences, results.verdict_power),
+        )
+    }
+    | {f"settings_{paper}": partial(settings.of_paper, paper=paper) for paper in settings.PAPERS}
+    | {f"bench_{part}": partial(benchmarks.ratios, part=part) for part in benchmarks.PARTS}
+)
 PAGES: Mapping[str, Maker] = {"docs/coverage.md": coverage.page, "docs/commands.md": readme.commands}
 
 

@@ -281,7 +281,7 @@ def view_of(image: Image.Image, drawn: Drawn, b: int, spec: Augment) -> Image.Im
     if drawn.flip is not None and drawn.flip[b]:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     if drawn.degrees is not None:
-        image = image.rotate(float(drawn.degrees[b]), Image.Resampling.BILINEAR)
+        image = image.rotate(float(drawn.degrees[b]), Image.Resampling[spec.rotate_by.upper()])
     if drawn.grayscale is not None and drawn.grayscale[b]:
         image = image.convert("L").convert("RGB")
     jitter = [(ImageEnhance.Brightness, drawn.brightness), (ImageEnhance.Contrast, drawn.contrast)]

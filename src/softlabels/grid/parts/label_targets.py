@@ -32,10 +32,14 @@ class Smooth:
     """α in [0, 1); 0 is the same run as hard."""
     over: Literal["all", "others"] = "all"
     """α spread over all K classes, or over the K − 1 wrong ones."""
+    log_eps: float = 0.0
+    """ε of log(p + ε) in place of log p; 1e-8 as released with Zhang & Sabuncu 2020 (Z-LOG)."""
     kind: Literal["smooth"] = "smooth"
 
     def __post_init__(self) -> None:
         require(0 <= self.alpha < 1, f"targets.alpha must lie in [0, 1), not {self.alpha}")
+        require_log_eps(self.log_eps)
+        require(self.alpha > 0 or self.log_eps == 0, "targets.log_eps has no effect on hard labels")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -118,11 +122,14 @@ class BetaSmoothing:
     """By the average's largest probability (the paper), that of the true class (its code), or at random."""
     average: MovingAverage | None = None
     """The moving average; none where ranks are random."""
+    log_eps: float = 0.0
+    """ε of log(p + ε) in the soft term; 1e-8 as released (Z-LOG)."""
     kind: Literal["beta_smoothing"] = "beta_smoothing"
 
     def __post_init__(self) -> None:
         require(self.a > 0, f"targets.a of Beta(a, 1) must be above 0, not {self.a}; its mean is a/(a + 1)")
         _require_weight(self.beta)
+        require_log_eps(self.log_eps)
         if self.ranked_by == "random":
             require(self.average is None, "targets.average has no effect with ranked_by: random")
         elif self.average is None:
@@ -191,6 +198,11 @@ def average_of(targets: object) -> MovingAverage | None:
     """The moving average that a network is told something by, if there is one."""
     average: MovingAverage | None = getattr(targets, "average", None)
     return average
+
+
+def require_log_eps(eps: float) -> None:
+    """Refuse an ε of log(p + ε) that is no small positive number, nor 0."""
+    require(0 <= eps < 1, f"targets.log_eps must lie in [0, 1), not {eps}")
 
 
 def _require_weight(beta: float) -> None:

@@ -146,7 +146,9 @@ class Augment:
     """RandomResizedCrop: range of the crop's width by height; None: 3/4 to 4/3."""
     rotate: float = 0.0
     """RandomRotation: at most so many degrees either way, black corners; of arrays by nearest neighbours (torchvision's
-    default), of files bilinear."""
+    default), of files as `rotate_by` says."""
+    rotate_by: Literal["bilinear", "nearest"] = "bilinear"
+    """RandomRotation: how files are interpolated; bilinear: code of Chandrasegaran et al.; nearest: of Yuan et al."""
     jitter_brightness: float = 0.0
     """ColorJitter: the factor lies in [max(0, 1 − x), 1 + x]; it and that of the contrast come in random order."""
     jitter_contrast: float = 0.0
@@ -182,6 +184,9 @@ class Augment:
         if self.ratio is not None:
             require(self.scale is not None, "augment.ratio has no effect without augment.scale")
             require(0 < self.ratio[0] <= self.ratio[1], "augment.ratio is [low, high], both > 0")
+        require(
+            self.rotate > 0 or self.rotate_by == "bilinear", "augment.rotate_by has no effect without augment.rotate"
+        )
         require(self.jitter_brightness >= 0, "augment.jitter_brightness must be ≥ 0")
         require(self.jitter_contrast >= 0, "augment.jitter_contrast must be ≥ 0")
         require(0 <= self.grayscale <= 1, f"augment.grayscale is a probability, not {self.grayscale}")
@@ -209,7 +214,7 @@ class Augment:
 
 RATIO = (3 / 4, 4 / 3)  # torchvision's default
 OF_ARRAYS = ("pad", "crop", "shift", "brightness", "contrast")
-OF_FILES = ("scale", "ratio", "jitter_brightness", "jitter_contrast", "grayscale", "eval_resize")
+OF_FILES = ("scale", "ratio", "rotate_by", "jitter_brightness", "jitter_contrast", "grayscale", "eval_resize")
 
 
 @dataclass(frozen=True, config=STRICT)
