@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from softlabels.figures import standard
+from softlabels.errors import DataError
+from softlabels.figures import selectors, standard
 from softlabels.figures.lazy import np, pd
 from softlabels.files import read_json, sha256
 from softlabels.grid.files import read_artifact
 from softlabels.grid.identity import probe_id, run_id
-from softlabels.grid.parts.probes import AnyProbe, ImageProbe, Probe, Tokens, Translations
+from softlabels.grid.parts.probes import AnyProbe, ImageProbe, Probe, Tokens, Translations, tensor_label
 from softlabels.grid.plan import Artifact, Member
-from softlabels.grid.spec import TranslationSpec, to_dict
+from softlabels.grid.spec import Parent, TranslationSpec, to_dict
 from softlabels.layout import Layout
 from softlabels.metrics import bleu
 from softlabels.metrics.bleu import TranslationFile, read_translations
@@ -106,6 +107,26 @@ class Source:
         if path.exists() and record.exists():
             check_weights(path, read_json(record)["files"])
         return self._read(path, name, seed, reader)
+
+    def training_logits(
+        self, artifact: Artifact, parent: Parent, seed: int, unchanged: bool = False
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Logits `[M, K]` of a teacher on training images, at the checkpoint that teaches the `seed` of a student, and
+        labels `[M]`; None where no probe of the artifact asks for them (`selectors.asked`), or it is not there.
+
+        Raises:
+            DataError: as `probe`, or the file has no logits at that checkpoint.
+        """
+        if (found := selectors.asked(artifact, parent, unchanged)) is None:
+            return None
+        own, name = parent.seed_for(seed), f"logits/{tensor_label(parent.checkpoint)}"
+        tensors = self.probe(found[0], own, found[1])
+        if tensors is None:
+            return None
+        if name not in tensors:
+            path, _ = self._place(found[0], own, found[1])
+            raise DataError(f"{path} holds no {name}; delete it to have it made again")
+        return tensors[name][:, 0], tensors["labels"]
 
     def token_probe(self, member: Member, seed: int, probe: Tokens) -> TokenFile | None:
         """A probe of every next token of some sentences; None where it is not there. Raises as `probe`."""

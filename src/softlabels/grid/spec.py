@@ -187,10 +187,9 @@ class Parent:
         elif self.checkpoint.startswith("step:"):
             require(isinstance(self.run, RunSpec), "teacher.checkpoint of a translation run must be last or best")
             assert isinstance(self.run, RunSpec)
-            step, recipe = int(self.checkpoint.removeprefix("step:")), self.run.recipe
-            regular = recipe.milestone_every is not None and step % recipe.milestone_every == 0
+            step = int(self.checkpoint.removeprefix("step:"))
             require(
-                regular or step in recipe.milestones,
+                self.run.recipe.keeps(step),
                 f"{self.role}.checkpoint: that run keeps no weights at step {step}; "
                 "add it to the milestones of its recipe",
             )

@@ -22,6 +22,7 @@ from softlabels.layout import Layout
 from softlabels.metrics.rows import read_rows
 from softlabels.papers.claims import Binding, Claim, all_claims, kind_of, products
 from softlabels.papers.effects import Effect, combined, corrected, decided, effects, is_present, present
+from softlabels.papers.names import reported
 from softlabels.papers.numbers import Missing, Numbers, Trace, by_artifact, ours, printed
 
 COLUMNS = (
@@ -54,7 +55,7 @@ class Outcome:
 
 @dataclass
 class Judged:
-    """A claim with what became of each binding of its tests, the last checkpoint."""
+    """A claim with what became of each binding of its tests, at the checkpoint that is reported of its paper."""
 
     claim: Claim
     verdict: str
@@ -95,7 +96,7 @@ def judge(metrics: pd.DataFrame, scale: str, path: str, claims: Sequence[Claim] 
     found = []
     for claim in all_claims() if claims is None else claims:
         own = rows.get(claim.paper, {})
-        outcomes = _outcomes(claim, Numbers(claim.paper, own, "last", claim.id))
+        outcomes = _outcomes(claim, Numbers(claim.paper, own, reported(claim.paper), claim.id))
         best = _outcomes(claim, Numbers(claim.paper, own, "best", claim.id))
         at_best = "" if any(o.missing for _, each in best for o in each) else _verdict(claim, best)
         listed = [outcome for _, each in outcomes for outcome in each]
