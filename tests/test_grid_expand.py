@@ -532,7 +532,7 @@ def test_old_names_of_keys_work_with_a_warning(tmp_path: Path, capsys: pytest.Ca
     before, after = load_plan(config(thin=True), tmp_path), load_plan(config(subsample=True), ROOT)
     assert (before.runs, before.artifacts) == (after.runs, after.artifacts)
     warnings = capsys.readouterr().err.splitlines()
-    assert len(warnings) == 6  # config.yaml, the scale, and four artifacts
+    assert len(warnings) == 9  # config.yaml, the scale, and seven artifacts
     assert "warning: config.yaml: thin is called subsample now; the old name goes with the next version" in warnings
 
 

@@ -101,5 +101,5 @@ def _difference(both: pd.DataFrame, metric: str, default: str) -> str:
     low, high = bounds(apart.to_list())
     within = f" ({low:+.3g} to {high:+.3g})" if low > float("-inf") else " (too few seeds for an interval)"
     cells = len(both) // len(apart)
-    text = f"{apart.mean():+.3g}{within} {UNITS[metric]} against {default}, mean of {cells} networks, n = {len(apart)}"
-    return text.replace("-", "−")
+    found = f"{apart.mean():+.3g}{within}".replace("-", "−")
+    return f"{found} {UNITS[metric]} against {default}, mean of {cells} networks, n = {len(apart)}"
