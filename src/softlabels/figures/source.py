@@ -67,11 +67,12 @@ class Source:
         path = self.layout.run(run_id(member.run), seed) / "history.csv"
         return self._read(path, run_id(member.run), seed, pd.read_csv)
 
-    def temperature(self, member: Member, seed: int) -> float | None:
-        """The temperature of a run for which it was solved for; None where the run is not there."""
+    def solved(self, member: Member, seed: int) -> dict[str, float]:
+        """Of a run whose temperature was solved for its `temperature` and, where a mean label was asked for, the
+        `mean_label` there (older results have none); empty where the run is not there."""
         path = self.layout.run(run_id(member.run), seed) / "run.json"
-        record = self._read(path, run_id(member.run), seed, read_json)
-        return None if record is None else float(record["temperature"])
+        record = self._read(path, run_id(member.run), seed, read_json) or {}
+        return {name: float(record[name]) for name in ("temperature", "mean_label") if name in record}
 
     def predictions(self, member: Member, seed: int) -> Predictions | None:
         """What a run predicts on validation and test; None where it is not there."""

@@ -263,6 +263,9 @@ class MeanLabel:
 
     label: float
     """Target of the true class, 1 − β + β·mean pᵗ_y(T): a probability in (1 − β, 1)."""
+    otherwise: Literal["refuse", "nearest"] = "refuse"
+    """Where no T gives this label, as of a teacher that errs too often: end the job with an error, or take the T whose
+    label is nearest."""
 
     def __post_init__(self) -> None:
         require(0 < self.label < 1, f"targets.temperature.label must lie in (0, 1), not {self.label}")

@@ -13,9 +13,10 @@ from softlabels.figures.drawing import Drawing
 from softlabels.figures.intervals import bounds
 from softlabels.figures.lazy import np, pd
 from softlabels.figures.source import Measured, Row, Source, by_seed, spread, tidy
+from softlabels.grid.identity import run_id
 from softlabels.grid.parts.label_targets import BetaSmoothing, Smooth
 from softlabels.grid.plan import Artifact, Member
-from softlabels.grid.spec import Distill, on_labels
+from softlabels.grid.spec import Distill, MeanLabel, on_labels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,6 +29,8 @@ NAMES = {
     "beta_smoothing_averaged": "Beta, averaged norm", "self_distillation_both_tempered": "both tempered",
 }  # fmt: skip
 PANELS = {"top1": "test top-1\naccuracy (%)", "ece20": "test ECE\n(20 bins)", "nll": "test NLL\n(nats)"}
+REACHED = 1e-6
+"""How far a solved mean label may be from the one asked for."""
 COLUMNS = ("facet", "method", "metric", "mean", "std", "n", "gain", "low", "high", "run_id")
 
 
@@ -90,8 +93,8 @@ def _targets(artifact: Artifact, source: Source, member: Member) -> list[Row]:
         elif isinstance(targets, BetaSmoothing):
             found["mean_true_class_target"] = mean_label(targets.a, targets.beta)
         elif isinstance(targets, Distill):
-            T = source.temperature(member, seed) if targets.is_solved else targets.given_temperature
-            found = {"temperature": T if targets.is_solved else None}
+            found = {**source.solved(member, seed)} if targets.is_solved else {}
+            T = found.get("temperature") if targets.is_solved else targets.given_temperature
             found["mean_true_class_target"] = None if T is None else _label(artifact, source, targets, seed, T)
             checkpoint = targets.teacher.checkpoint
         for metric, value in found.items():
@@ -150,4 +153,26 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
     solved = rows[rows["metric"] == "temperature"]["value"]
     if len(solved):
         said.append(f"Temperatures solved for: {solved.min():.3g} to {solved.max():.3g}.")
+    for member in artifact.members:
+        said += _not_reached(member, rows)
     return said
+
+
+def _not_reached(member: Member, rows: pd.DataFrame) -> list[str]:
+    """A mean label that no temperature of the teacher gives, and what stands for it."""
+    targets = member.run.targets
+    if not isinstance(targets, Distill) or not isinstance(wanted := targets.temperature, MeanLabel):
+        return []
+    solved = rows[(rows["run_id"] == run_id(member.run)) & rows["metric"].isin(["temperature", "mean_label"])]
+    own = solved.pivot(index="seed", columns="metric", values="value")
+    if "mean_label" not in own:
+        return []
+    missed = own[(own["mean_label"] - wanted.label).abs() > REACHED]
+    if missed.empty:
+        return []
+    place = selectors.title(member).replace("\n", " ")
+    return [
+        f"{place}: no temperature gives the teacher of {len(missed)} of {len(own)} seeds a mean label of "
+        f"{wanted.label:g}; the nearest are {missed['mean_label'].min():.3f} to {missed['mean_label'].max():.3f}, "
+        f"at T = {missed['temperature'].min():.3g} to {missed['temperature'].max():.3g} (Z-LABEL)."
+    ]
