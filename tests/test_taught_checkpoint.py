@@ -443,5 +443,5 @@ def test_the_register_compares_each_reading_at_the_checkpoint_that_it_reports(pa
     ]  # fmt: skip
     (said_of,) = (one.said for one in told(pd.DataFrame(rows), paper.artifacts) if one.entry.id == "Z-SEL")
     assert said_of.startswith(
-        "fig1_last: −5 (−5 to −5) points of top-1 accuracy against fig1, mean of 10 networks, n = 3"
+        "fig1_last: −5 (−5 to −5) points of top-1 accuracy against fig1, mean of 3 networks, n = 3"
     )
