@@ -364,7 +364,7 @@ def test_judged_is_the_checkpoint_that_the_paper_reports(tmp_path: Path, paper: 
         for checkpoint, means in (("last", (71.0, 70.0)), ("best", (70.0, 72.0)))
         for run, mean, columns in zip("ab", means, ({}, SMOOTH), strict=True)
     ]
-    test = {"compare": [selection(**SMOOTH, artifact="fig1"), ">", selection(artifact="fig1")]}
+    test = {"compare": [{**LS, "artifact": "fig1"}, ">", {**HARD, "artifact": "fig1"}]}
     about = {"paper": paper, "artifacts": [f"{paper}.fig1"]}
     found = judged(tmp_path, metrics(tmp_path, *rows), test, **about)
     assert (found.verdict, found.verdict_best) == (verdict, "holds")
