@@ -69,8 +69,8 @@ def metrics(tmp_path: Path, *rows: list[dict[str, object]]) -> pd.DataFrame:
 Function = Callable[[Numbers], Tests]
 
 
-def judged(rows: pd.DataFrame, tests: Function) -> Judged:
-    made = Claim("X01", "muller2019", "result", "s", "", "Sec. 1", ("muller2019.table2",), (), tests)
+def judged(rows: pd.DataFrame, tests: Function, paper: str = "muller2019") -> Judged:
+    made = Claim("X01", paper, "result", "s", "", "Sec. 1", (f"{paper}.table2",), (), tests)
     (one,) = judge(rows, "demo", "metrics.csv", [made])
     return one
 
@@ -474,6 +474,22 @@ def test_the_checkpoint_of_best_validation_has_a_verdict_of_its_own(tmp_path: Pa
     assert (one.verdict, one.verdict_best) == ("fails", "holds")
 
 
+@pytest.mark.parametrize(("paper", "verdict"), [("muller2019", "fails"), ("zhang2020", "holds")])
+def test_judged_is_the_checkpoint_that_the_paper_reports(tmp_path: Path, paper: str, verdict: str) -> None:
+    one = {"paper": paper, "artifact": "fig1"}
+    rows = [
+        values(run, [mean, mean + 1.0, mean + (2.1 if columns else 2.0)], checkpoint=checkpoint, **one, **columns)
+        for checkpoint, means in (("last", (71.0, 70.0)), ("best", (70.0, 72.0)))
+        for run, mean, columns in zip("ab", means, ({}, SMOOTH), strict=True)
+    ]
+
+    def tests(m: Numbers) -> Tests:
+        yield all_of([above(m("fig1", "top1", student_alpha=0.1), m("fig1", "top1", student_alpha=0.0))])
+
+    found = judged(metrics(tmp_path, *rows), tests, paper)
+    assert (found.verdict, found.verdict_best) == (verdict, "holds")
+
+
 def test_what_stands_for_the_papers_names_counts_and_is_said(tmp_path: Path) -> None:
     named = {"dataset": "glyphs", "stands_for": "dataset=cifar100"}
     rows = metrics(
@@ -575,7 +591,7 @@ SEEDS = np.array([0.0, 0.1, -0.1])
 def test_who_reaches_another_may_be_better_than_it(tmp_path: Path, above: float, verdict: str) -> None:
     def of(method: str, student: str, mean: float) -> list[dict[str, object]]:
         columns = {"paper": "zhang2020", "artifact": "fig3", "dataset": "cub200", "method": method, "student": student}
-        return values(f"{method}-{student}", [*(mean + SEEDS)], **columns)
+        return values(f"{method}-{student}", [*(mean + SEEDS)], checkpoint="best", **columns)
 
     noise = [0.05, 0.0, -0.03]
     rows = [of("self_distillation", n, 60.0) for n in ("resnet", "densenet")]

@@ -206,3 +206,23 @@ def test_methods_are_compared_with_hard_labels_seed_by_seed(layout: Layout) -> N
     assert (label["ls"], label["beta_smoothing"]) == pytest.approx((0.85, 0.85))
     assert rows[rows["metric"] == "temperature"]["value"].tolist() == [2.5] * SEEDS
     assert any("Temperatures solved for: 2.5 to 2.5" in line for line in provenance["face"])
+
+
+def test_a_mean_label_that_no_temperature_gives_is_drawn_and_said(layout: Layout) -> None:
+    """Z-LABEL: a weak teacher, on 0.625 of the images or fewer right."""
+    asked = MeanLabel(0.85, otherwise="nearest")
+    student = spec(Distill(Teacher(FIRST), asked, beta=0.4, **ZHANG), TEACHER)
+    members = [member("ce", FIRST), member("sd", student)]
+    write(layout, FIRST, 0.5)
+    write(layout, student, 0.52, temperature=0.001, mean_label=0.812)
+    for seed, label in ((0, 0.85), (1, 0.807)):
+        path = layout.run(run_id(student), seed) / "run.json"
+        write_json(path, {"files": {}, "temperature": 0.001 if seed else 1.7, "mean_label": label})
+    rows, plotted, provenance = made(
+        artifact("methods", members, probes=[("ce", CLEAN)], name="zhang2020.fig3"), layout
+    )
+    top1 = plotted[(plotted["metric"] == "top1") & (plotted["method"] == "distillation")]
+    assert top1["n"].tolist() == [3]
+    assert sorted(rows[rows["metric"] == "mean_label"]["value"]) == [0.807, 0.812, 0.85]
+    (line,) = [line for line in provenance["face"] if "Z-LABEL" in line]
+    assert "of 2 of 3 seeds a mean label of 0.85; the nearest are 0.807 to 0.812, at T = 0.001 to 0.001" in line

@@ -267,10 +267,10 @@ def test_students_are_trained_at_equal_entropy(tmp_path: Path, capsys: pytest.Ca
     says(capsys.readouterr().err.splitlines()[-1], layout.store(run_id(low), 0))
 
 
-def _by_label(label: float, beta: float = 0.4) -> Any:
+def _by_label(label: float, beta: float = 0.4, **more: str) -> Any:
     def change(grid: dict[str, Any]) -> None:
         grid["families"]["students"]["axes"] = {"alpha": [0]}
-        grid["families"]["students"]["run"]["targets"] |= {"temperature": {"label": label}, "beta": beta}
+        grid["families"]["students"]["run"]["targets"] |= {"temperature": {"label": label, **more}, "beta": beta}
 
     return change
 
@@ -293,6 +293,7 @@ def test_students_are_trained_at_a_mean_label(tmp_path: Path, capsys: pytest.Cap
         T = read_json(layout.run(run_id(run), seed) / "run.json")["temperature"]
         logits, labels = np.load(folder / "shard-0000.npy")[0], np.load(folder / "labels.npy")
         assert effective_label(logits, labels, T, 0.4) == pytest.approx(0.75, abs=1e-9)
+        assert read_json(layout.run(run_id(run), seed) / "run.json")["mean_label"] == pytest.approx(0.75, abs=1e-9)
         assert f"{run_id(run)} seed {seed}: temperature {T:.6g}, of a mean label of 0.75" in said
 
 
@@ -319,6 +320,25 @@ def test_a_mean_label_that_no_temperature_gives(tmp_path: Path, capsys: pytest.C
     assert train(layout, [run], (0,)) == EXIT_ERROR
     error = capsys.readouterr().err.splitlines()[-1]
     says(error, f"{run_id(run)} seed 0", "targets.temperature.label", varies=TRAINED)
+
+
+@pytest.mark.parametrize(("label", "T"), [(0.61, 1e4), (0.999, None)])
+def test_the_nearest_label_where_no_temperature_gives_it(tmp_path: Path, label: float, T: float | None) -> None:
+    """0.61 is below that of the hottest targets, 0.999 above that of a teacher that errs."""
+    plan = plan_of(_by_label(label, otherwise="nearest"))
+    layout = written(plan, tmp_path)
+    (run,) = (m.run for m in plan.artifacts["own.table"].family("students"))
+    assert isinstance(run, RunSpec)
+    assert train(layout, [r for r in plan.runs.values() if not parents_of(r)], (0,)) == 0  # type: ignore[misc]
+    folder = layout.cache(caches_of(run)[0].id, 0)
+    assert main(["cache", str(folder / "manifest.json"), "--device", "cpu"]) == 0
+    assert train(layout, [run], (0,)) == 0
+    record = read_json(layout.run(run_id(run), 0) / "run.json")
+    logits, labels = np.load(folder / "shard-0000.npy")[0], np.load(folder / "labels.npy")
+    reached = {t: effective_label(logits, labels, t, 0.4) for t in np.geomspace(1e-3, 1e4, 29).tolist()}
+    nearest = min(reversed(reached), key=lambda t: abs(reached[t] - label))
+    assert (record["temperature"], record["mean_label"]) == pytest.approx((T or nearest, reached[nearest]))
+    assert abs(record["mean_label"] - label) > 0.001
 
 
 def test_a_uniform_teacher_has_no_such_temperature(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

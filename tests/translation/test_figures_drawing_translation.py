@@ -78,6 +78,8 @@ BAD = [
     (artifact("truncation", TEST), "truncation"),
     (artifact("truncation", TEST, students=(student(),), of_students=()), "family students"),
     (artifact("truncation", TEST, students=(student(),), published="yes"), "options.published"),
+    (artifact("truncation", TEST, students=(student("best"),)), "checkpoint: best"),
+    (artifact("truncation", TEST, BEST, students=(student(), student("best"))), "teachers"),
     (artifact("truncation", TEST, students=(student(), student(corpus=ELSEWHERE))), "truncation"),
     (artifact("decoding_temperature", VAL), "split: val"),
     (artifact("decoding_temperature", VAL, TEST), "split: val"),

@@ -15,6 +15,8 @@ from safetensors.numpy import load_file, save_file
 
 from softlabels.errors import DataError
 from softlabels.figures import make
+from softlabels.figures.curves import truncation as truncation_module
+from softlabels.figures.drawing import check
 from softlabels.figures.source import Source
 from softlabels.files import write_json
 from softlabels.grid.identity import probe_id, run_id
@@ -190,6 +192,31 @@ def test_truncation(layout: Layout) -> None:
     assert set(rows["task"]) == {"translation"}
     assert set(rows["stands_for"]) == {""}  # the paper's corpus and network under its own names
     assert set(rows["dataset"]) == {"iwslt_en_de"}
+
+
+@pytest.mark.parametrize("checkpoint", ["last", "best"])
+def test_the_line_of_a_teacher_is_its_checkpoint_that_taught(layout: Layout, checkpoint: str) -> None:
+    students = [spec(Distill(Teacher(HARD, checkpoint=checkpoint), t)) for t in (1.0, 3.0)]
+    members = [member("teachers", HARD, 2), *(member("students", run, 2) for run in students)]
+    bleu: dict[str, list[float]] = {"last": [], "best": []}
+    for m in members:
+        for seed in m.seeds:
+            write_features(layout, m.run, seed, 0.3, n=400)
+            for probe, wrong in ((TEST, 0.4), (BEST, 0.2)):
+                found = write_translations(layout, m.run, seed, probe, wrong + 0.01 * seed)
+                if m.family == "teachers":
+                    bleu[probe.checkpoint].append(found)
+    probes = [(family, probe) for family in ("teachers", "students") for probe in (TEST, BEST)]
+    art = artifact("truncation", members, "figure", probes)
+    check(art)
+    rows, plotted, provenance = made(art, layout)
+    panel = truncation_module.draw(art, plotted, rows).axes[0]
+    (line,) = [line for line in panel.lines if line.get_label() == "the teacher itself"]
+    assert line.get_ydata()[0] == pytest.approx(np.mean(bleu[checkpoint]))
+    assert abs(np.mean(bleu["last"]) - np.mean(bleu["best"])) > 5
+    assert provenance["face"][0].startswith(
+        "Last checkpoint, of teachers the best, test" if checkpoint == "best" else "Last checkpoint, test"
+    )
 
 
 def test_truncation_as_table(layout: Layout) -> None:

@@ -9,10 +9,21 @@ from typing import Any
 from softlabels.errors import SpecError
 from softlabels.grid.identity import run_id
 from softlabels.grid.parts.label_targets import Hard, Smooth
-from softlabels.grid.parts.probes import AnyProbe, ImageProbe, Probe, Tokens, Translations
+from softlabels.grid.parts.probes import AnyProbe, ImageProbe, Probe, Tokens, Translations, answers
 from softlabels.grid.plan import Artifact, Member
-from softlabels.grid.spec import Distill, LogitMatch, Run, RunSpec, cache_kind, is_solved, on_labels, teacher_of
-from softlabels.papers.names import data_name, in_print
+from softlabels.grid.spec import (
+    Distill,
+    LogitMatch,
+    Parent,
+    Run,
+    RunSpec,
+    cache_kind,
+    is_solved,
+    on_labels,
+    reference_of,
+    teacher_of,
+)
+from softlabels.papers.names import data_name, in_print, reported
 
 
 def alpha_of(run: Run) -> float:
@@ -84,34 +95,86 @@ def teaches(member: Member, student: Member) -> bool:
     return teacher is not None and teacher.run == member.run
 
 
-def taught_by(artifact: Artifact, student: Member) -> tuple[Member, Probe] | None:
-    """A student's teacher among the members, and its probe of the training split: what γ is measured on.
+def reported_checkpoint(artifact: Artifact) -> str:
+    """The checkpoint whose numbers are drawn: last or best; of `options.checkpoint`, else the one the paper reports."""
+    return str(artifact.options.get("checkpoint", reported(artifact.paper)))
 
-    None where there is none, or where the teacher is not taken at its last checkpoint.
+
+def taught_at(artifact: Artifact, member: Member | None = None) -> tuple[str, ...]:
+    """The checkpoints at which a member teaches others of the artifact, or all members that do."""
+    students = [m for m in distilled(artifact) if member is None or teaches(member, m)]
+    return tuple(dict.fromkeys(t.checkpoint for m in students if (t := teacher_of(m.run)) is not None))
+
+
+def shown_at(artifact: Artifact, member: Member) -> str:
+    """The checkpoint whose accuracy is drawn of a member: the one at which it teaches, else the reported one."""
+    return next(iter(taught_at(artifact, member)), reported_checkpoint(artifact))
+
+
+def asked(artifact: Artifact, parent: Parent, unchanged: bool = False) -> tuple[Member, Probe] | None:
+    """A teacher among the members, and its probe of training images at the checkpoint that teaches.
+
+    None where there is none; with `unchanged` its images must not be augmented.
     """
-    teacher = teacher_of(student.run)
-    if teacher is None or teacher.checkpoint != "last":
-        return None
-    found = (
-        (member, probe)
-        for member in artifact.members
-        if member.run == teacher.run
-        for family, probe in artifact.probes
-        if family == member.family
-        and isinstance(probe, Probe)
-        and probe.split == "train"
-        and probe.checkpoints == "last"
+    return next(
+        (
+            (member, probe)
+            for member, probe in _asked_anywhere(artifact, parent)
+            if answers(probe, parent.checkpoint) and not (unchanged and probe.views)
+        ),
+        None,
     )
-    return next(found, None)
 
 
-def probe_of(artifact: Artifact, family: str, what: str, split: str) -> ImageProbe | None:
-    """The family's first probe of a kind on a split, of unchanged images at the end of training."""
+def _asked_anywhere(artifact: Artifact, parent: Parent) -> Iterable[tuple[Member, Probe]]:
+    """A teacher among the members, and each of its probes of training images."""
+    for member in artifact.members:
+        if member.run == parent.run:
+            for family, probe in artifact.probes:
+                if family == member.family and isinstance(probe, Probe) and probe.split == "train":
+                    yield member, probe
+
+
+def check_asked(artifact: Artifact, where: str) -> None:
+    """Refuse a teacher whose training images are asked, but not at the checkpoint that teaches.
+
+    Raises:
+        SpecError: naming the family of the teacher.
+    """
+    for student in distilled(artifact):
+        for parent in filter(None, (teacher_of(student.run), reference_of(student.run))):
+            other = next(iter(_asked_anywhere(artifact, parent)), None)
+            if other is not None and asked(artifact, parent) is None:
+                raise SpecError(
+                    f"{where} probes: {other[0].family} teaches {student.family} at {parent.checkpoint} and is asked "
+                    f"at {other[1].checkpoints}; give its probe checkpoints: {parent.checkpoint}"
+                )
+
+
+def check_shown(artifact: Artifact, where: str) -> None:
+    """Refuse a teacher whose accuracy cannot be drawn: that of several checkpoints, or of one without predictions.
+
+    Raises:
+        SpecError: naming the family of the teacher.
+    """
+    for member in teachers(artifact):
+        found = taught_at(artifact, member)
+        if len(found) > 1 or not {*found} <= {"last", "best"}:
+            raise SpecError(
+                f"{where} {artifact.plot} shows {member.family} at the checkpoint that taught, last or best, and it "
+                f"teaches at {' and at '.join(found)}; take those students out of families"
+            )
+
+
+def probe_of(artifact: Artifact, family: str, what: str, split: str, checkpoint: str = "last") -> ImageProbe | None:
+    """The family's first probe of a kind on a split, of unchanged images at a checkpoint."""
     found: Iterable[AnyProbe] = (probe for name, probe in artifact.probes if name == family)
     for probe in found:
-        if isinstance(probe, ImageProbe) and (probe.what, probe.split, probe.checkpoints, probe.views) == (
-            what, split, "last", 0,
-        ):  # fmt: skip
+        if (
+            isinstance(probe, ImageProbe)
+            and (probe.what, probe.split, probe.views) == (what, split, 0)
+            and answers(probe, checkpoint)
+        ):
             return probe
     return None
 

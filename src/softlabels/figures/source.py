@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from softlabels.figures import standard
+from softlabels.errors import DataError
+from softlabels.figures import selectors, standard
 from softlabels.figures.lazy import np, pd
 from softlabels.files import read_json, sha256
 from softlabels.grid.files import read_artifact
 from softlabels.grid.identity import probe_id, run_id
-from softlabels.grid.parts.probes import AnyProbe, ImageProbe, Probe, Tokens, Translations
+from softlabels.grid.parts.probes import AnyProbe, ImageProbe, Probe, Tokens, Translations, tensor_label
 from softlabels.grid.plan import Artifact, Member
-from softlabels.grid.spec import TranslationSpec, to_dict
+from softlabels.grid.spec import Parent, TranslationSpec, to_dict
 from softlabels.layout import Layout
 from softlabels.metrics import bleu
 from softlabels.metrics.bleu import TranslationFile, read_translations
@@ -66,11 +67,12 @@ class Source:
         path = self.layout.run(run_id(member.run), seed) / "history.csv"
         return self._read(path, run_id(member.run), seed, pd.read_csv)
 
-    def temperature(self, member: Member, seed: int) -> float | None:
-        """The temperature of a run for which it was solved for; None where the run is not there."""
+    def solved(self, member: Member, seed: int) -> dict[str, float]:
+        """Of a run whose temperature was solved for its `temperature` and, where a mean label was asked for, the
+        `mean_label` there (older results have none); empty where the run is not there."""
         path = self.layout.run(run_id(member.run), seed) / "run.json"
-        record = self._read(path, run_id(member.run), seed, read_json)
-        return None if record is None else float(record["temperature"])
+        record = self._read(path, run_id(member.run), seed, read_json) or {}
+        return {name: float(record[name]) for name in ("temperature", "mean_label") if name in record}
 
     def predictions(self, member: Member, seed: int) -> Predictions | None:
         """What a run predicts on validation and test; None where it is not there."""
@@ -106,6 +108,26 @@ class Source:
         if path.exists() and record.exists():
             check_weights(path, read_json(record)["files"])
         return self._read(path, name, seed, reader)
+
+    def training_logits(
+        self, artifact: Artifact, parent: Parent, seed: int, unchanged: bool = False
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Logits `[M, K]` of a teacher on training images, at the checkpoint that teaches the `seed` of a student, and
+        labels `[M]`; None where no probe of the artifact asks for them (`selectors.asked`), or it is not there.
+
+        Raises:
+            DataError: as `probe`, or the file has no logits at that checkpoint.
+        """
+        if (found := selectors.asked(artifact, parent, unchanged)) is None:
+            return None
+        own, name = parent.seed_for(seed), f"logits/{tensor_label(parent.checkpoint)}"
+        tensors = self.probe(found[0], own, found[1])
+        if tensors is None:
+            return None
+        if name not in tensors:
+            path, _ = self._place(found[0], own, found[1])
+            raise DataError(f"{path} holds no {name}; delete it to have it made again")
+        return tensors[name][:, 0], tensors["labels"]
 
     def token_probe(self, member: Member, seed: int, probe: Tokens) -> TokenFile | None:
         """A probe of every next token of some sentences; None where it is not there. Raises as `probe`."""

@@ -13,13 +13,16 @@ from softlabels.metrics.bleu import bleu_scores
 
 
 def check(artifact: Artifact, where: str) -> None:
-    """Refuse an artifact with a family whose test split is not translated at the last checkpoint."""
-    for family in dict.fromkeys(member.family for member in artifact.members):
-        if "last" not in selectors.translations_on_test(artifact, family):
-            raise SpecError(
-                f"{where} family {family} needs a probe of what: translations, split: test, temperature: 1 and "
-                "checkpoint: last"
-            )
+    """Refuse an artifact with a family whose test split is not translated at the last checkpoint, or at one at which
+    it teaches."""
+    for member in artifact.members:
+        translated = selectors.translations_on_test(artifact, member.family)
+        for checkpoint in ("last", *selectors.taught_at(artifact, member)):
+            if checkpoint not in translated:
+                raise SpecError(
+                    f"{where} family {member.family} needs a probe of what: translations, split: test, temperature: 1 "
+                    f"and checkpoint: {checkpoint}"
+                )
 
 
 def bleu_rows(

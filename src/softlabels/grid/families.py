@@ -277,12 +277,19 @@ class Grid:
     ) -> dict[str, Any]:
         """What a parent says beside its family: seed, checkpoint (by name or as it is), head."""
         found = {k: content[k] for k in keys if k in content}
-        name = found.get("checkpoint")
-        if "checkpoints" in self.grid and isinstance(name, str) and name not in ("last", "best") and ":" not in name:
-            found["checkpoint"] = self._known("checkpoints", name, key(where, "checkpoint"))
-            if name in self.substitute.get("checkpoints", {}):
-                found["checkpoint"] = self.substitute["checkpoints"][name]
-                changes.append(f"checkpoint {found['checkpoint']} in place of {name}")
+        if "checkpoint" in found:
+            found["checkpoint"] = self._checkpoint(found["checkpoint"], key(where, "checkpoint"), changes)
+        return found
+
+    def _checkpoint(self, name: Any, where: str, changes: list[str]) -> Any:
+        """The checkpoint of a name under `checkpoints`, the scale's where it has one; anything else as it is."""
+        as_it_is = not isinstance(name, str) or name in ("last", "best", "milestones") or ":" in name
+        if as_it_is or "checkpoints" not in self.grid:
+            return name
+        found = self._known("checkpoints", name, where)
+        if name in self.substitute.get("checkpoints", {}):
+            found = self.substitute["checkpoints"][name]
+            changes.append(f"checkpoint {found} in place of {name}")
         return found
 
     def _chosen(self, content: Mapping[str, Any], what: str, where: str, changes: list[str]) -> _Point:
@@ -349,7 +356,15 @@ class Grid:
                 members.append(
                     Member(family, tuple(point.values.items()), point.run, own, tuple(point.published.items()))
                 )
-        probes = (declared.get("probes") or {}) | scaled.get("probes", {})
+        probes: list[tuple[str, AnyProbe]] = []
+        for family, found in ((declared.get("probes") or {}) | scaled.get("probes", {})).items():
+            place = key(scale_where if family in scaled.get("probes", {}) else where, f"probes.{family}")
+            for content in found if isinstance(found, list) else [found]:
+                if "checkpoints" in content:
+                    named = self._checkpoint(content["checkpoints"], key(place, "checkpoints"), changes)
+                    content = {**content, "checkpoints": named}
+                asked_of = [m.run for m in members if m.family == family]
+                probes += [(family, probe) for probe in _probes(content, asked_of, place)]
         options = dict(declared.get("options") or {}) | scaled.get("options", {})
         subsampled += [f"{section} of this scale" for section in ("probes", "options") if scaled.get(section)]
         if "compare_with" in options:
@@ -362,16 +377,7 @@ class Grid:
             kind=declared["kind"],
             plot=declared["plot"],
             members=tuple(members),
-            probes=tuple(
-                (family, probe)
-                for family, found in probes.items()
-                for content in (found if isinstance(found, list) else [found])
-                for probe in _probes(
-                    content,
-                    [m.run for m in members if m.family == family],
-                    key(scale_where if family in scaled.get("probes", {}) else where, f"probes.{family}"),
-                )
-            ),
+            probes=tuple(probes),
             options=options,
             notes=tuple(
                 f"{self.scale['scale']}: {change}" for change in dict.fromkeys([*sorted(changes), *subsampled])

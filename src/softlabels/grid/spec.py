@@ -187,10 +187,9 @@ class Parent:
         elif self.checkpoint.startswith("step:"):
             require(isinstance(self.run, RunSpec), "teacher.checkpoint of a translation run must be last or best")
             assert isinstance(self.run, RunSpec)
-            step, recipe = int(self.checkpoint.removeprefix("step:")), self.run.recipe
-            regular = recipe.milestone_every is not None and step % recipe.milestone_every == 0
+            step = int(self.checkpoint.removeprefix("step:"))
             require(
-                regular or step in recipe.milestones,
+                self.run.recipe.keeps(step),
                 f"{self.role}.checkpoint: that run keeps no weights at step {step}; "
                 "add it to the milestones of its recipe",
             )
@@ -264,6 +263,9 @@ class MeanLabel:
 
     label: float
     """Target of the true class, 1 − β + β·mean pᵗ_y(T): a probability in (1 − β, 1)."""
+    otherwise: Literal["refuse", "nearest"] = "refuse"
+    """Where no T gives this label, as of a teacher that errs too often: end the job with an error, or take the T whose
+    label is nearest."""
 
     def __post_init__(self) -> None:
         require(0 < self.label < 1, f"targets.temperature.label must lie in (0, 1), not {self.label}")

@@ -221,7 +221,7 @@ def check_weights(path: Path, files: Mapping[str, str]) -> None:
         DataError: a checkpoint differs from the run's, or the file is damaged.
     """
     for label, digest in read_about(path).get("weights", {}).items():
-        name = "weights.safetensors" if label == "last" else f"milestones/{label}.safetensors"
+        name = "weights.safetensors" if label in ("last", "best") else f"milestones/{label}.safetensors"
         if files.get(name) != digest:
             raise DataError(f"{path} is of other weights than the run's {name}; delete it to have it made again")
 

@@ -137,15 +137,18 @@ def temperature_of_entropy(logits: ArrayLike, nats: float) -> float:
     )
 
 
-def temperature_of_label(logits: ArrayLike, labels: ArrayLike, label: float, beta: float = 1.0) -> float:
+def temperature_of_label(
+    logits: ArrayLike, labels: ArrayLike, label: float, beta: float = 1.0, nearest: bool = False
+) -> float:
     """The T at which `effective_label` of a teacher's logits `[N, K]` on images labelled `[N]` is a given one.
 
     Zhang & Sabuncu 2020, Sec. 7.1: 0.85 with β = 0.4, to compare with label smoothing of 0.15. The label is 1 − β + β
     times the teacher's accuracy as T → 0, and 1 − β + β/K as T → ∞. Where the teacher errs it need not fall all the
-    way; of several T the hottest is returned, above which more heat only lowers the label.
+    way; of several T the hottest is returned, above which more heat only lowers the label. With `nearest`, where no T
+    gives the label, the one of 29 between 0.001 and 10,000 whose label is nearest, of equals the hottest.
 
     Raises:
-        DataError: malformed logits or labels, or a label that no T of the range gives.
+        DataError: malformed logits or labels, or, without `nearest`, a label that no T of the range gives.
         SpecError: β not in (0, 1].
     """
     return _temperature_where(
@@ -153,6 +156,7 @@ def temperature_of_label(logits: ArrayLike, labels: ArrayLike, label: float, bet
         label,
         np.geomspace(*TEMPERATURES, 29).tolist(),  # four to a factor of ten: it turns over larger ones
         f"a mean label of {label:.6g} on the true class at beta = {beta:g}",
+        nearest,
     )
 
 
@@ -173,7 +177,9 @@ def equal_entropy_temperature(logits: ArrayLike, reference: ArrayLike, temperatu
     return temperature_of_entropy(z, entropy(other, temperature))
 
 
-def _temperature_where(mean: Callable[[float], float], value: float, temperatures: Sequence[float], what: str) -> float:
+def _temperature_where(
+    mean: Callable[[float], float], value: float, temperatures: Sequence[float], what: str, nearest: bool = False
+) -> float:
     """The T at which mean(T) is a value, by Brent's method over log T between two of these rising temperatures.
 
     Of several crossings the hottest. Two temperatures, the ends of the range, do for a mean that rises or falls with T
@@ -182,6 +188,8 @@ def _temperature_where(mean: Callable[[float], float], value: float, temperature
     places = np.log(temperatures)
     heights = np.array([mean(np.exp(place)) for place in places])
     if not heights.min() < value < heights.max():
+        if nearest:
+            return float(temperatures[len(heights) - 1 - int(np.abs(heights - value)[::-1].argmin())])
         raise DataError(
             f"no temperature gives these logits {what}: from T = {temperatures[0]:g} to {temperatures[-1]:g} it lies "
             f"between {heights.min():.6g} and {heights.max():.6g}; ask for one in between"

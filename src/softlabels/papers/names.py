@@ -28,6 +28,15 @@ ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
 """Our name → names that the papers give to the same thing; a run is listed under theirs, and replaces nothing."""
 
 
+REPORTED: Mapping[str, str] = {"zhang2020": "best"}
+"""Paper → the checkpoint that its figures and claims are of (Z-SEL): the best on validation; of others the last."""
+
+
+def reported(paper: str) -> str:
+    """The checkpoint that a paper's figures and claims are of: last or best."""
+    return REPORTED.get(paper, "last")
+
+
 def data_name(run: Run) -> str:
     """The name of the data set or corpus; of an image folder its last part."""
     if isinstance(run, RunSpec) and run.dataset.path:

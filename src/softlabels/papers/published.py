@@ -187,12 +187,17 @@ def _with_unsaid(paper: pd.DataFrame, ours: pd.DataFrame) -> pd.DataFrame:
 def printed_table(compared: pd.DataFrame) -> pd.DataFrame:
     """A result of `compare` for the reader: the last checkpoint, validation-selected means beside it.
 
-    `mean_best` and `std_best` are of the checkpoint of best validation accuracy, `difference` of the last one.
-    Columns that say nothing in this artifact are left out.
+    `mean_best` and `std_best` are of the checkpoint of best validation accuracy, `difference` of the last one. What is
+    of another checkpoint alone, as of a teacher that taught at it, says which in the column checkpoint. Columns that
+    say nothing in this artifact are left out.
     """
     key = [*JOIN, "stands_for", "run_id"]
-    best = compared[compared["checkpoint"] == "best"][[*key, "mean", "std"]]
-    table = compared[compared["checkpoint"] != "best"].drop(columns="checkpoint")
+    is_best = compared["checkpoint"] == "best"
+    others = compared.loc[~is_best, key].drop_duplicates()
+    alone = (compared[key].merge(others, on=key, how="left", indicator=True)["_merge"] != "both").to_numpy()
+    best = compared[is_best & ~alone][[*key, "mean", "std"]]
+    table = compared[~is_best | alone]
+    table = table.assign(checkpoint=table["checkpoint"].where(table["checkpoint"] != "last", ""))
     table = table.merge(best, on=key, how="left", suffixes=("", "_best")).drop(columns="run_id")
     empty = table.isna() | (table == "")
     silent = [c for c in table if len(table) and empty[c].all() and c not in ("published", "mean")]

@@ -11,6 +11,7 @@ from importlib import resources
 import pandas as pd
 
 from softlabels.figures.intervals import bounds
+from softlabels.figures.selectors import reported_checkpoint
 from softlabels.grid.plan import Artifact
 from softlabels.metrics.rows import KEY
 
@@ -72,16 +73,25 @@ def _variant(metrics: pd.DataFrame, artifacts: Mapping[str, Artifact], paper: st
     if own.empty or other.empty:
         return f"{name}: not run here"
     key = [column for column in KEY if column not in ("artifact", "kd_beta")]
+    shown = [
+        reported_checkpoint(artifacts[a]) if (a := f"{paper}.{n}") in artifacts else "last" for n in (name, default)
+    ]
     for metric in COMPARED:
         one, two = (
-            part[(part["metric"] == metric) & (part["checkpoint"] == "last") & (part["split"] != "train")]
-            for part in (own, other)
+            part[_is(part["metric"], metric) & (part["checkpoint"] == at) & (part["split"] != "train")]
+            for part, at in zip((own, other), shown, strict=True)
         )
         both = one.merge(two, on=[*key, "seed"], suffixes=("", "_default"))
         both = both[both["run_id"] != both["run_id_default"]]
         if len(both):
             return f"{name}: {_difference(both, metric, default)}"
     return f"{name}: both ran, but no number is of the same network and setting"
+
+
+def _is(metrics: pd.Series, metric: str) -> pd.Series:
+    """The rows of a metric; where top-1 has ends that tell apart runs of one setting, as generations, those alone."""
+    ends = metrics.str.fullmatch(r"top1_(generation|T)[0-9.]+")
+    return ends if metric == "top1" and ends.any() else metrics == metric
 
 
 def _difference(both: pd.DataFrame, metric: str, default: str) -> str:
@@ -91,5 +101,5 @@ def _difference(both: pd.DataFrame, metric: str, default: str) -> str:
     low, high = bounds(apart.to_list())
     within = f" ({low:+.3g} to {high:+.3g})" if low > float("-inf") else " (too few seeds for an interval)"
     cells = len(both) // len(apart)
-    text = f"{apart.mean():+.3g}{within} {UNITS[metric]} against {default}, mean of {cells} networks, n = {len(apart)}"
-    return text.replace("-", "−")
+    found = f"{apart.mean():+.3g}{within}".replace("-", "−")
+    return f"{found} {UNITS[metric]} against {default}, mean of {cells} networks, n = {len(apart)}"

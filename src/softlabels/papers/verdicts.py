@@ -22,6 +22,7 @@ from softlabels.layout import Layout
 from softlabels.metrics.rows import read_rows
 from softlabels.papers.claims import Claim, all_claims
 from softlabels.papers.effects import FEWEST, Effect, combined, corrected, decided
+from softlabels.papers.names import reported
 from softlabels.papers.numbers import Numbers, by_artifact, ours, printed
 from softlabels.papers.predicates import Comparison, Quantified
 
@@ -71,7 +72,7 @@ class Outcome:
 
 @dataclass
 class Judged:
-    """A claim with what became of each binding of its tests, the last checkpoint."""
+    """A claim with what became of each binding of its tests, at the checkpoint that is reported of its paper."""
 
     claim: Claim
     verdict: str
@@ -125,7 +126,7 @@ def judge(metrics: pd.DataFrame, scale: str, path: str, claims: Sequence[Claim] 
     found = []
     for claim in all_claims() if claims is None else claims:
         own = rows.get(claim.paper, {})
-        outcomes = _outcomes(claim, Numbers(claim.paper, own, "last", claim.id))
+        outcomes = _outcomes(claim, Numbers(claim.paper, own, reported(claim.paper), claim.id))
         best = _outcomes(claim, Numbers(claim.paper, own, "best", claim.id))
         at_best = "" if any(o.missing for each in best for o in each) else _verdict(best)
         listed = [outcome for each in outcomes for outcome in each]

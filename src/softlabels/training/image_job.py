@@ -17,7 +17,7 @@ from softlabels.errors import DataError, SpecError
 from softlabels.grid.identity import CacheNeed, run_id
 from softlabels.grid.spec import Distill, EqualEntropy, MeanLabel, RunSpec, is_solved, teacher_of
 from softlabels.lease import Lease
-from softlabels.metrics.soft_targets import equal_entropy_temperature, temperature_of_label
+from softlabels.metrics.soft_targets import effective_label, equal_entropy_temperature, temperature_of_label
 from softlabels.training.checkpoint import State
 from softlabels.training.images import ImageSplit, evaluate
 from softlabels.training.probes import evaluate_probe as evaluate_probe
@@ -35,8 +35,9 @@ def train(worker: Worker, spec: RunSpec, seed: int, folder: Path, lease: Lease, 
     """
     train_set = worker.images(spec.dataset, "train")
     cached = [_cached(worker, need, need.seed(seed), origin, train_set) for need, origin in caches]
+    labels = train_set.labels.cpu().numpy()
     trainer = Trainer(
-        with_temperature(spec, seed, cached, train_set.labels.cpu().numpy()),
+        with_temperature(spec, seed, cached, labels),
         seed,
         train_set,
         worker.images(spec.dataset, "val"),
@@ -51,7 +52,12 @@ def train(worker: Worker, spec: RunSpec, seed: int, folder: Path, lease: Lease, 
     worker.reset_timer()
     trained = trainer.run()
     lease.require()
-    return _write_results(worker, spec, folder, trainer, trained)
+    finished = _write_results(worker, spec, folder, trainer, trained)
+    targets = spec.targets
+    if isinstance(targets, Distill) and isinstance(targets.temperature, MeanLabel):
+        T = finished.about["temperature"]
+        finished.about["mean_label"] = effective_label(cached[0].view(0), labels, T, targets.beta)
+    return finished
 
 
 def _cached(worker: Worker, need: CacheNeed, seed: int, origin: dict[str, Any], images: ImageSplit) -> CachedLogits:
@@ -142,7 +148,8 @@ def with_temperature(spec: RunSpec, seed: int, caches: Sequence[CachedLogits], l
         labels: `[N]` of the training images.
 
     Raises:
-        DataError: there is no such T, because a teacher says the same of all classes, or nothing of all but one.
+        DataError: there is no such T, because a teacher says the same of all classes, or nothing of all but one, or
+            errs too often for this label and the nearest is not asked for.
     """
     targets = spec.targets
     if not isinstance(targets, Distill) or not targets.is_solved:
@@ -155,8 +162,9 @@ def with_temperature(spec: RunSpec, seed: int, caches: Sequence[CachedLogits], l
             why = f"the entropy of {reference.manifest['teacher']} at {wanted.temperature:g}"
         else:
             assert isinstance(wanted, MeanLabel)
-            T = temperature_of_label(logits, labels, wanted.label, targets.beta)
-            why = f"a mean label of {wanted.label:g} on the true class"
+            nearest = wanted.otherwise == "nearest"
+            T = temperature_of_label(logits, labels, wanted.label, targets.beta, nearest)
+            why = f"a mean label of {wanted.label:g}{' or the nearest' * nearest} on the true class"
     except DataError as error:
         key = "entropy_of" if isinstance(wanted, EqualEntropy) else "label"
         raise DataError(

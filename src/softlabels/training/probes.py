@@ -17,7 +17,7 @@ from softlabels.errors import SoftlabelsError, SpecError
 from softlabels.files import read_json
 from softlabels.grid.declared.class_names import labels as class_labels
 from softlabels.grid.identity import probe_id, run_id
-from softlabels.grid.parts.probes import AnyProbe, ClassMeans, ImageProbe, Probe, Samples
+from softlabels.grid.parts.probes import AnyProbe, ClassMeans, ImageProbe, Probe, Samples, tensor_label
 from softlabels.grid.spec import RunSpec, to_dict
 from softlabels.training.checkpoint import State
 from softlabels.training.images import ImageSplit
@@ -67,12 +67,12 @@ def _chosen(images: ImageSplit, probe: ImageProbe, where: str) -> torch.Tensor:
 
 
 def _checkpoints(spec: RunSpec, num_train: int, probe: ImageProbe) -> list[tuple[str, str]]:
-    if probe.checkpoints == "last":
-        return [("last", "last")]
+    if probe.checkpoints != "milestones":
+        return [(tensor_label(probe.checkpoints), probe.checkpoints)]
     steps = spec.recipe.all_milestones(num_train)
     if not steps:
         raise SpecError("a probe of milestones needs recipe.milestones or recipe.milestone_every")
-    return [(f"step{n}", f"step:{n}") for n in steps]
+    return [(tensor_label(f"step:{n}"), f"step:{n}") for n in steps]
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from softlabels.figures import selectors, style
-from softlabels.figures.curves.smoothing_curves import gammas
+from softlabels.figures.curves.smoothing_curves import gamma_rows, gammas
 from softlabels.figures.drawing import Drawing
 from softlabels.figures.intervals import bounds, interval, paired
 from softlabels.figures.lazy import np, pd
@@ -30,7 +30,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-DRAWING = Drawing(("checkpoint",), by_temperature=True)
+DRAWING = Drawing(("checkpoint",), by_temperature=True, check=selectors.check_asked)
 
 
 def measure(artifact: Artifact, source: Source) -> Measured:
@@ -39,7 +39,7 @@ def measure(artifact: Artifact, source: Source) -> Measured:
     `options.checkpoint` (last or best) is what is drawn; `scored` names the split of mean, min, max and std:
     test, or validation where the data have no test split.
     """
-    checkpoint = str(artifact.options.get("checkpoint", "last"))
+    checkpoint = selectors.reported_checkpoint(artifact)
     rows, cells = [], []
     baselines = selectors.baselines(artifact) if selectors.distilled(artifact) else artifact.members
     variants = selectors.variants(artifact, lambda m: tuple(_place(artifact, m, baselines).values()))
@@ -47,7 +47,7 @@ def measure(artifact: Artifact, source: Source) -> Measured:
         member_rows = source.standard(artifact, member)
         smoothness = gammas(artifact, source, member) or {}
         rows += member_rows
-        rows += [source.row(artifact, member, s, "train", "last", "gamma", g) for s, g in smoothness.items()]
+        rows += gamma_rows(artifact, source, member, smoothness)
         val, test = (by_seed(member_rows, split, "top1", checkpoint) for split in ("val", "test"))
         if member_rows and (scored := test or val):
             place = _place(artifact, member, baselines)

@@ -13,9 +13,10 @@ from softlabels.figures.drawing import Drawing
 from softlabels.figures.intervals import bounds
 from softlabels.figures.lazy import np, pd
 from softlabels.figures.source import Measured, Row, Source, by_seed, spread, tidy
+from softlabels.grid.identity import run_id
 from softlabels.grid.parts.label_targets import BetaSmoothing, Smooth
 from softlabels.grid.plan import Artifact, Member
-from softlabels.grid.spec import Distill, on_labels, teacher_of
+from softlabels.grid.spec import Distill, MeanLabel, on_labels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,10 +29,12 @@ NAMES = {
     "beta_smoothing_averaged": "Beta, averaged norm", "self_distillation_both_tempered": "both tempered",
 }  # fmt: skip
 PANELS = {"top1": "test top-1\naccuracy (%)", "ece20": "test ECE\n(20 bins)", "nll": "test NLL\n(nats)"}
+REACHED = 1e-6
+"""How far a solved mean label may be from the one asked for."""
 COLUMNS = ("facet", "method", "metric", "mean", "std", "n", "gain", "low", "high", "run_id")
 
 
-DRAWING = Drawing()
+DRAWING = Drawing(("checkpoint",), check=selectors.check_asked)
 
 
 def measure(artifact: Artifact, source: Source) -> Measured:
@@ -39,6 +42,7 @@ def measure(artifact: Artifact, source: Source) -> Measured:
     solved for; plotted: each metric, and its difference to hard labels paired by seed (95 % interval)."""
     rows: list[Row] = []
     points: list[dict[str, Any]] = []
+    checkpoint = selectors.reported_checkpoint(artifact)
     for facet, members in selectors.facets(artifact.members).items():
         standard_rows = {m: source.standard(artifact, m) for m in members}
         for member, standard in standard_rows.items():
@@ -47,10 +51,11 @@ def measure(artifact: Artifact, source: Source) -> Measured:
         hard = next((m for m in members if on_labels(m.run) and selectors.alpha_of(m.run) == 0), None)
         for member, standard in standard_rows.items():
             for metric in PANELS:
-                values = by_seed(standard, "test", metric)
+                values = by_seed(standard, "test", metric, checkpoint)
                 if not values:
                     continue
-                before = {} if hard is None or hard is member else by_seed(standard_rows[hard], "test", metric)
+                alone = [] if hard is None or hard is member else standard_rows[hard]
+                before = by_seed(alone, "test", metric, checkpoint)
                 pairs = [value - before[seed] for seed, value in values.items() if seed in before]
                 one: dict[str, Any] = {"facet": facet, "method": name_of(artifact, member), "metric": metric}
                 one |= {**spread([*values.values()]), **_gain(pairs), "run_id": standard[0]["run_id"]}
@@ -75,10 +80,11 @@ def name_of(artifact: Artifact, member: Member) -> str:
 
 
 def _targets(artifact: Artifact, source: Source, member: Member) -> list[Row]:
-    """mean_true_class_target of the labels that a network is trained on, and its temperature where that is a result."""
+    """mean_true_class_target of the labels that a network is trained on, and its temperature where that is a result;
+    with a teacher the rows' checkpoint is the teacher's."""
     from softlabels.metrics.beta_smoothing import mean_label
 
-    targets = member.run.targets
+    targets, checkpoint = member.run.targets, selectors.reported_checkpoint(artifact)
     rows = []
     for seed in member.seeds:
         found: dict[str, float | None] = {}
@@ -87,29 +93,22 @@ def _targets(artifact: Artifact, source: Source, member: Member) -> list[Row]:
         elif isinstance(targets, BetaSmoothing):
             found["mean_true_class_target"] = mean_label(targets.a, targets.beta)
         elif isinstance(targets, Distill):
-            T = source.temperature(member, seed) if targets.is_solved else targets.given_temperature
-            found = {"temperature": T if targets.is_solved else None}
-            found["mean_true_class_target"] = None if T is None else _label(artifact, source, member, seed, T)
+            found = {**source.solved(member, seed)} if targets.is_solved else {}
+            T = found.get("temperature") if targets.is_solved else targets.given_temperature
+            found["mean_true_class_target"] = None if T is None else _label(artifact, source, targets, seed, T)
+            checkpoint = targets.teacher.checkpoint
         for metric, value in found.items():
             if value is not None and source.logits(member, seed) is not None:
-                rows.append(source.row(artifact, member, seed, "train", "last", metric, value))
+                rows.append(source.row(artifact, member, seed, "train", checkpoint, metric, value))
     return rows
 
 
-def _label(artifact: Artifact, source: Source, member: Member, seed: int, T: float) -> float | None:
+def _label(artifact: Artifact, source: Source, targets: Distill, seed: int, T: float) -> float | None:
     """Mean label of the true class on unchanged training images; None where the teacher has no such probe."""
-    from softlabels.metrics.probe_outputs import read_logits
     from softlabels.metrics.soft_targets import effective_label
 
-    teacher, targets = teacher_of(member.run), member.run.targets
-    assert isinstance(targets, Distill)
-    assert teacher is not None
-    for other in artifact.members:
-        probe = selectors.probe_of(artifact, other.family, "logits", "train")
-        if other.run == teacher.run and probe is not None:
-            outputs = source.probe_outputs(other, teacher.seed_for(seed), probe, read_logits)
-            return None if outputs is None else effective_label(outputs.z, outputs.labels, T, targets.beta)
-    return None
+    found = source.training_logits(artifact, targets.teacher, seed, unchanged=True)
+    return None if found is None else effective_label(*found, T, targets.beta)
 
 
 def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figure:
@@ -141,8 +140,10 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
     """What is drawn, and the differences to hard labels."""
     if plotted.empty:
         return []
+    taught = "".join(f"; teachers: {name}" for name in (" or ".join(selectors.taught_at(artifact)),) if name)
     said = [
-        f"Mean ± std over seeds (n − 1), {style.seeds_label(plotted['n'])}; last checkpoint; axes do not begin at 0. "
+        f"Mean ± std over seeds (n − 1), {style.seeds_label(plotted['n'])}; {selectors.reported_checkpoint(artifact)} "
+        f"checkpoint{taught}; axes do not begin at 0. "
         "Differences to hard labels paired by seed, with 95 % intervals, in the table beside the figure."
     ]
     labels = rows[rows["metric"] == "mean_true_class_target"].groupby("method")["value"].mean()
@@ -152,4 +153,26 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
     solved = rows[rows["metric"] == "temperature"]["value"]
     if len(solved):
         said.append(f"Temperatures solved for: {solved.min():.3g} to {solved.max():.3g}.")
+    for member in artifact.members:
+        said += _not_reached(member, rows)
     return said
+
+
+def _not_reached(member: Member, rows: pd.DataFrame) -> list[str]:
+    """A mean label that no temperature of the teacher gives, and what stands for it."""
+    targets = member.run.targets
+    if not isinstance(targets, Distill) or not isinstance(wanted := targets.temperature, MeanLabel):
+        return []
+    solved = rows[(rows["run_id"] == run_id(member.run)) & rows["metric"].isin(["temperature", "mean_label"])]
+    own = solved.pivot(index="seed", columns="metric", values="value")
+    if "mean_label" not in own:
+        return []
+    missed = own[(own["mean_label"] - wanted.label).abs() > REACHED]
+    if missed.empty:
+        return []
+    place = selectors.title(member).replace("\n", " ")
+    return [
+        f"{place}: no temperature gives the teacher of {len(missed)} of {len(own)} seeds a mean label of "
+        f"{wanted.label:g}; the nearest are {missed['mean_label'].min():.3f} to {missed['mean_label'].max():.3f}, "
+        f"at T = {missed['temperature'].min():.3g} to {missed['temperature'].max():.3g} (Z-LABEL)."
+    ]

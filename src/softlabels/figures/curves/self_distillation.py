@@ -14,7 +14,7 @@ from softlabels.figures.drawing import Drawing
 from softlabels.figures.lazy import np, pd
 from softlabels.figures.source import Measured, Row, Source, by_seed, spread, tidy
 from softlabels.grid.plan import Artifact, Member
-from softlabels.grid.spec import Distill, Teacher, on_labels, teacher_of
+from softlabels.grid.spec import Distill, on_labels, teacher_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,40 +47,35 @@ def taught_at_one(artifact: Artifact, member: Member) -> bool:
     return any(name == "generation" for name, _ in member.values)
 
 
-def teacher_member(artifact: Artifact, student: Member) -> tuple[Member, Teacher] | None:
-    """A student's teacher among the members of the same paper's names."""
-    teacher = teacher_of(student.run)
-    if teacher is None:
-        return None
-    return next(((m, teacher) for m in artifact.members if m.run == teacher.run), None)
-
-
 def _check(artifact: Artifact, where: str) -> None:
     if over(artifact) not in OVER:
         raise SpecError(f"{where} options.over must be one of {', '.join(OVER)}, not {artifact.options['over']!r}")
     ks = neighbours(artifact)
     if not ks or any(isinstance(k, bool) or not isinstance(k, int) or k < 1 for k in ks):
         raise SpecError(f"{where} options.neighbours must list numbers of neighbours from 1 on, as [3, 1, 5, 10]")
-    teach = [found[0].family for member in artifact.members if (found := teacher_member(artifact, member))]
-    for family in dict.fromkeys([*(m.family for m in artifact.members if on_labels(m.run)), *teach]):
-        if selectors.probe_of(artifact, family, "logits", "train") is None:
-            raise SpecError(f"{where} probes: {family} teaches and needs {{split: train, what: logits}}")
     for member in artifact.members:
         if on_labels(member.run):
             continue
-        if not isinstance(member.run.targets, Distill) or teacher_member(artifact, member) is None:
+        teacher = teacher_of(member.run)
+        family = next((m.family for m in artifact.members if selectors.teaches(m, member)), None)
+        if not isinstance(member.run.targets, Distill) or teacher is None or family is None:
             raise SpecError(
                 f"{where} self_distillation shows networks on labels and what they teach, and the teacher of "
                 f"{member.family} is not among families"
             )
+        if selectors.asked(artifact, teacher, unchanged=True) is None:
+            raise SpecError(
+                f"{where} probes: {family} teaches {member.family} and needs "
+                f"{{split: train, what: logits, checkpoints: {teacher.checkpoint}}}"
+            )
 
 
-DRAWING = Drawing(("over", "neighbours"), by_temperature=True, check=_check)
+DRAWING = Drawing(("over", "neighbours", "checkpoint"), by_temperature=True, check=_check)
 
 
 def measure(artifact: Artifact, source: Source) -> Measured:
     """Standard metrics of all, with `_generation<n>` or `_T<T>` too, which tells members apart; of teachers
-    predictive_uncertainty and confidence_diversity at the T at which they teach
+    predictive_uncertainty and confidence_diversity at the checkpoint and the T at which they teach
     (and of every k that is asked for: confidence_diversity_k1, …); plotted: the four panels.
 
     Raises:
@@ -88,15 +83,18 @@ def measure(artifact: Artifact, source: Source) -> Measured:
     """
     rows: list[Row] = []
     points: list[dict[str, Any]] = []
+    checkpoint = selectors.reported_checkpoint(artifact)
     for facet, members in selectors.facets(artifact.members).items():
         for member in members:
             member_rows = source.standard(artifact, member)
             rows += member_rows
-            values: dict[str, dict[int, float]] = {m: by_seed(member_rows, "test", m) for m in ("top1", "nll")}
+            values: dict[str, dict[int, float]] = {
+                metric: by_seed(member_rows, "test", metric, checkpoint) for metric in ("top1", "nll")
+            }
             taught = _teaching(artifact, source, member)
             rows += taught
             for metric in ("predictive_uncertainty", "confidence_diversity"):
-                values[metric] = by_seed(taught, "train", metric)
+                values[metric] = {row["seed"]: row["value"] for row in taught if row["metric"] == metric}
             x, line = _place(artifact, member)
             if x is not None and line != GENERATIONS:
                 ending = f"_generation{x:g}" if over(artifact) == "generation" else f"_T{x:g}"
@@ -126,33 +124,31 @@ def _place(artifact: Artifact, member: Member) -> tuple[float | None, str]:
 
 
 def _teaching(artifact: Artifact, source: Source, member: Member) -> list[Row]:
-    """Entropy and diversity of a student's teacher on the training images, at the T at which it teaches.
+    """Entropy and diversity of a student's teacher on the training images, at the checkpoint and T at which it teaches.
 
-    The rows are the student's; none of a network that learns from labels.
+    The rows are the student's, their checkpoint the teacher's; none of a network that learns from labels.
     """
     from softlabels.metrics.diversity import confidence_diversity
-    from softlabels.metrics.probe_outputs import read_logits
     from softlabels.metrics.soft_targets import entropy
 
-    found, T = teacher_member(artifact, member), selectors.temperature_of(member.run)
-    probe = None if found is None else selectors.probe_of(artifact, found[0].family, "logits", "train")
-    if found is None or probe is None or T is None:
+    teacher, T = teacher_of(member.run), selectors.temperature_of(member.run)
+    if teacher is None or T is None:
         return []
     rows = []
     for seed in member.seeds:
-        outputs = source.probe_outputs(found[0], found[1].seed_for(seed), probe, read_logits)
-        if outputs is None:
+        found = source.training_logits(artifact, teacher, seed, unchanged=True)
+        if found is None:
             continue
-        rows.append(
-            source.row(artifact, member, seed, "train", "last", "predictive_uncertainty", entropy(outputs.z, T))
-        )
+        z, labels = found
+        place = (artifact, member, seed, "train", teacher.checkpoint)
+        rows.append(source.row(*place, "predictive_uncertainty", entropy(z, T)))
         for k in neighbours(artifact):
             name = "confidence_diversity" + ("" if k == neighbours(artifact)[0] else f"_k{k}")
             try:
-                value = confidence_diversity(outputs.z, outputs.labels, T, k)
+                value = confidence_diversity(z, labels, T, k)
             except DataError:  # ties: said on the face, by what is not there
                 continue
-            rows.append(source.row(artifact, member, seed, "train", "last", name, value))
+            rows.append(source.row(*place, name, value))
     return rows
 
 
@@ -202,8 +198,10 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
         return []
     k = neighbours(artifact)[0]
     said = [
-        f"Mean ± std over seeds (n − 1), {style.seeds_label(plotted['n'])}; last checkpoint. Uncertainty: mean entropy "
-        "of the teacher's softened targets on the training images; diversity: differential entropy of their "
+        f"Mean ± std over seeds (n − 1), {style.seeds_label(plotted['n'])}; {selectors.reported_checkpoint(artifact)} "
+        f"checkpoint. Uncertainty: mean entropy of the softened targets of the teacher "
+        f"({' or '.join(selectors.taught_at(artifact))} checkpoint) on the training images; diversity: differential "
+        f"entropy of their "
         f"probability of the true class, by {k} nearest neighbours (Z-KNN)."
     ]
     others = neighbours(artifact)[1:]

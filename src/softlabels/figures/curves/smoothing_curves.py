@@ -8,13 +8,14 @@ ones γ = E_train[Σ_k (1 − y_k) pᵗ_k(T) K/(K−1)], measured on the trainin
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from softlabels.errors import SpecError
 from softlabels.figures import selectors, style
 from softlabels.figures.drawing import Drawing
 from softlabels.figures.lazy import np, pd
-from softlabels.figures.source import Measured, Source, by_seed, spread, tidy
+from softlabels.figures.source import Measured, Row, Source, by_seed, spread, tidy
 from softlabels.grid.parts.probes import Probe
 from softlabels.grid.plan import Artifact, Member
 from softlabels.grid.spec import teacher_of
@@ -43,20 +44,22 @@ def _check(artifact: Artifact, where: str) -> None:
                 f"{where} γ of family {member.family} is not defined: logit matching has no temperature; "
                 "take the family out of families"
             )
-        if selectors.taught_by(artifact, member) is None:
-            teacher = teacher_of(member.run)
-            assert teacher is not None
+        teacher = teacher_of(member.run)
+        assert teacher is not None
+        if selectors.asked(artifact, teacher) is None:
             raise SpecError(
-                f"{where} γ of family {member.family} needs its teacher, at its last checkpoint (here: "
-                f"{teacher.checkpoint}), in a family of the artifact with a probe of split: train"
+                f"{where} γ of family {member.family} needs its teacher in a family of the artifact, with a probe of "
+                f"split: train and checkpoints: {teacher.checkpoint}"
             )
+    selectors.check_shown(artifact, where)
 
 
 DRAWING = Drawing(by_temperature=True, check=_check)
 
 
 def measure(artifact: Artifact, source: Source) -> Measured:
-    """Accuracies and γ of every member and seed; plotted: validation accuracy of the last checkpoint."""
+    """Accuracies and γ of every member and seed; plotted: validation accuracy of the last checkpoint, of teachers of
+    the one that taught."""
     teachers, baselines = selectors.teachers(artifact), selectors.baselines(artifact)
     rows, points = [], []
     alpha: float | None
@@ -71,14 +74,15 @@ def measure(artifact: Artifact, source: Source) -> Measured:
             alpha = selectors.teacher_alpha(member.run)
             smoothness = gammas(artifact, source, member)
             assert smoothness is not None  # `drawing.check`
-            member_rows += [source.row(artifact, member, s, "train", "last", "gamma", g) for s, g in smoothness.items()]
+            member_rows += gamma_rows(artifact, source, member, smoothness)
             position = float(np.mean([*smoothness.values()])) if smoothness else None
             curves = ["kd_hard"] * (alpha == 0) + ["kd_smooth"] * (temperature == 1)
         rows += member_rows
-        accuracy = by_seed(member_rows, "val", "top1")
-        if accuracy and position is not None:
-            numbers = {"alpha": alpha, "temperature": temperature, "gamma": position}
-            points += [{"curve": c, **numbers, **spread([*accuracy.values()])} for c in curves]
+        numbers = {"alpha": alpha, "temperature": temperature, "gamma": position}
+        for curve in curves if position is not None else ():
+            checkpoint = selectors.shown_at(artifact, member) if curve == "teacher" else "last"
+            if accuracy := by_seed(member_rows, "val", "top1", checkpoint):
+                points.append({"curve": curve, **numbers, **spread([*accuracy.values()])})
     plotted = pd.DataFrame(points, columns=list(COLUMNS)).drop_duplicates()
     return Measured(tidy(rows), plotted.sort_values(["curve", "gamma"], ignore_index=True))
 
@@ -86,21 +90,26 @@ def measure(artifact: Artifact, source: Source) -> Measured:
 def gammas(artifact: Artifact, source: Source, member: Member) -> dict[int, float] | None:
     """Seed → γ of the targets a student learned from, for seeds whose teacher's training logits are there.
 
-    None where the artifact has no such probe: one of the training split on the teacher's family, and
-    the teacher taken at its last checkpoint.
+    None where the artifact has no such probe: one of the training split on the teacher's family, at the checkpoint
+    that taught.
     """
     from softlabels.metrics.soft_targets import gamma
 
     teacher, temperature = teacher_of(member.run), selectors.temperature_of(member.run)
-    found = selectors.taught_by(artifact, member)
-    if found is None or teacher is None or temperature is None or np.isinf(temperature):
+    if teacher is None or temperature is None or np.isinf(temperature) or selectors.asked(artifact, teacher) is None:
         return None
-    values = {}
-    for seed in member.seeds:
-        tensors = source.probe(found[0], seed if teacher.seed == "same" else teacher.seed, found[1])
-        if tensors is not None:
-            values[seed] = gamma(tensors["logits/last"][:, 0], tensors["labels"], temperature)
-    return values
+    found = {seed: source.training_logits(artifact, teacher, seed) for seed in member.seeds}
+    return {seed: gamma(*logits, temperature) for seed, logits in found.items() if logits is not None}
+
+
+def gamma_rows(artifact: Artifact, source: Source, member: Member, smoothness: Mapping[int, float]) -> list[Row]:
+    """γ of each seed of a student as rows; their checkpoint is the one that taught."""
+    teacher = teacher_of(member.run)
+    return [
+        source.row(artifact, member, seed, "train", teacher.checkpoint, "gamma", value)
+        for seed, value in smoothness.items()
+        if teacher is not None
+    ]
 
 
 def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figure:
@@ -137,9 +146,10 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
     if plotted.empty:
         return []
     ways = sorted({selectors.stepping(artifact, m) for m in selectors.distilled(artifact)} - {"SGD"})
+    taught = ", of teachers the best" if "best" in selectors.taught_at(artifact) else ""
     views = "augmented" if any(isinstance(p, Probe) and p.views for _, p in artifact.probes) else "unchanged"
     return [
-        f"Points: mean, bars: min to max, {style.seeds_label(plotted['n'])}; last checkpoint. γ of students with a "
-        f"teacher: mean over seeds, on {views} training images.",
+        f"Points: mean, bars: min to max, {style.seeds_label(plotted['n'])}; last checkpoint{taught}. γ of students "
+        f"with a teacher: mean over seeds, on {views} training images.",
         *(["Steps of students with a teacher, not as published: " + ", ".join(ways) + " (C-STEP)."] if ways else []),
     ]

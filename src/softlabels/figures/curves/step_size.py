@@ -41,6 +41,7 @@ Place = tuple[str, float, float]
 
 
 def _check(artifact: Artifact, where: str) -> None:
+    selectors.check_shown(artifact, where)
     """One student for each way of stepping, teacher's α and T; students of a hard-label and of a smoothed teacher."""
     students = selectors.distilled(artifact)
     for member in students:
@@ -71,7 +72,8 @@ DRAWING = Drawing(by_temperature=True, check=_check)
 
 
 def measure(artifact: Artifact, source: Source) -> Measured:
-    """The standard metrics of every member and seed; plotted: top-1 at the last checkpoint, and its differences.
+    """The standard metrics of every member and seed; plotted: top-1 at the last checkpoint, of teachers at the one
+    that taught, and its differences.
 
     `quantity` accuracy: low and high are the least and the greatest of the seeds. `quantity` difference: of a smoothed
     teacher's student (`run_id`, `alpha`) to the hard-label teacher's of the same T and seed; low and high are the 95 %
@@ -81,10 +83,11 @@ def measure(artifact: Artifact, source: Source) -> Measured:
     for member in artifact.members:
         member_rows = source.standard(artifact, member)
         rows += member_rows
-        values = {split: by_seed(member_rows, split, "top1") for split in ("test", "val")}
+        role = selectors.role(artifact, member)
+        checkpoint = selectors.shown_at(artifact, member) if role == "teacher" else "last"
+        values = {split: by_seed(member_rows, split, "top1", checkpoint) for split in ("test", "val")}
         scored = next((split for split in values if values[split]), None)
         if scored is not None:
-            role = selectors.role(artifact, member)
             found = spread([*values[scored].values()])
             cells.append(
                 {
@@ -96,7 +99,7 @@ def measure(artifact: Artifact, source: Source) -> Measured:
                     else selectors.alpha_of(member.run),
                     "temperature": selectors.temperature_of(member.run),
                     "scored": scored,
-                    "checkpoint": "last",
+                    "checkpoint": checkpoint,
                     **found,
                     "low": found["min"],
                     "high": found["max"],
@@ -200,7 +203,8 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
     teachers = plotted[plotted["role"] == "teacher"].to_dict("records")
     if teachers:
         told = "; ".join(f"{selectors.teacher_name(cell['alpha'])}: {cell['mean']:.2f} %" for cell in teachers)
-        said.append(f"Accuracy of the teachers themselves: {told}.")
+        at = " or ".join(dict.fromkeys(cell["checkpoint"] for cell in teachers))
+        said.append(f"Accuracy of the teachers themselves ({at} checkpoint): {told}.")
     return said + [
         line for way in dict.fromkeys(place[0] for place in students) for line in _answer(way, students, rows)
     ]

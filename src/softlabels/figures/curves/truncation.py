@@ -48,6 +48,7 @@ COLUMNS = (
 
 def _check(artifact: Artifact, where: str) -> None:
     translations.check(artifact, where)
+    selectors.check_shown(artifact, where)
     if not isinstance(artifact.options.get("published", False), bool):
         raise SpecError(f"{where} options.published must be true or false, not {artifact.options['published']!r}")
     students = [m for m in artifact.members if isinstance(m.run.targets, Distill)]
@@ -121,10 +122,13 @@ def _printed() -> list[dict[str, object]]:
 
 
 def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figure:
-    """A row of panels per metric, a column per teacher; the last checkpoint on the test split."""
+    """A row of panels per metric, a column per teacher; on the test split the last checkpoint, of teachers the one that
+    taught."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    shown = plotted[(plotted["checkpoint"] == "last") | (plotted["role"] == "published")]
+    taught = {run_id(m.run): selectors.shown_at(artifact, m) for m in selectors.teachers(artifact)}
+    at = plotted["run_id"].map(taught).fillna("last")
+    shown = plotted[(plotted["checkpoint"] == at) | (plotted["role"] == "published")]
     students = shown[shown["role"] == "student"]
     columns = list(dict.fromkeys(students["teacher"])) or ["no student yet"]
     temperatures = sorted(students["temperature"].unique())
@@ -199,7 +203,10 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
     if ours.empty:
         return []
     probes = [p for m in artifact.members for p in selectors.translations_on_test(artifact, m.family).values()]
-    where = "Last checkpoint" if artifact.kind == "figure" else "Last and best checkpoint (validation likelihood)"
+    taught = ", of teachers the best" if "best" in selectors.taught_at(artifact) else ""
+    where = (
+        f"Last checkpoint{taught}" if artifact.kind == "figure" else "Last and best checkpoint (validation likelihood)"
+    )
     said = [
         f"{where}, test split; mean, {'bars: min to max' if artifact.kind == 'figure' else 'std (n − 1)'}, "
         f"{style.seeds_label(ours['n'])}. Translations: {translations.decoding(probes)}, decoding temperature 1. "

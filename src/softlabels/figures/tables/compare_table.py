@@ -4,6 +4,7 @@ al. 2020, Tables 1, 2, 5, 6 and those of the README)."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -16,11 +17,22 @@ from softlabels.grid.identity import run_id
 from softlabels.grid.parse import require_known
 from softlabels.grid.parts.translation import CorpusSpec
 from softlabels.grid.plan import Artifact, Member
-from softlabels.grid.spec import DatasetSpec, Distill, EqualEntropy, MeanLabel, ModelSpec, Run, is_solved, on_labels
+from softlabels.grid.spec import (
+    DatasetSpec,
+    Distill,
+    EqualEntropy,
+    MeanLabel,
+    ModelSpec,
+    Parent,
+    Run,
+    is_solved,
+    on_labels,
+)
 from softlabels.papers.flags import explain
 
 
 def _check(artifact: Artifact, where: str) -> None:
+    selectors.check_asked(artifact, where)
     for family in dict.fromkeys(member.family for member in artifact.members):
         for probe in selectors.token_probes(artifact, family):
             if probe.split != "train":
@@ -71,8 +83,8 @@ def measure(artifact: Artifact, source: Source) -> Measured:
     """The standard metrics of every member and seed; plotted: those the paper prints, beside its numbers.
 
     Of translation networks also on the sentences of their probes of every token: what the paper says of training. Of
-    image teachers with a probe of training logits the mean entropy of their targets (nats), at each T at which they
-    teach a member. With `options.drop: [T, T′]` what students lose of top-1 accuracy from T to T′, with
+    image teachers with a probe of training logits the mean entropy of their targets (nats), at each checkpoint and T at
+    which they teach a member. With `options.drop: [T, T′]` what students lose of top-1 accuracy from T to T′, with
     `options.baseline` what a network gains over itself in these families, both paired by seed.
     """
     from softlabels.papers.published import SHOWN, compare
@@ -103,47 +115,37 @@ def _probed(artifact: Artifact, source: Source, member: Member) -> list[Row]:
 
 
 def _entropies(artifact: Artifact, source: Source, member: Member) -> list[Row]:
-    """Mean entropy of a teacher's targets at each T of its students; nothing of other networks.
+    """Mean entropy of a teacher's targets at each checkpoint and T at which it teaches; nothing of other networks.
 
     A T that is solved for is a result: its row has none.
     """
     from softlabels.metrics.soft_targets import entropy
 
     pupils = [m.run.targets for m in selectors.distilled(artifact) if selectors.teaches(member, m)]
-    requested = dict.fromkeys(t.temperature for t in pupils if isinstance(t, Distill))
-    temperatures = [t for t in requested if not isinstance(t, MeanLabel)]
+    taught = dict.fromkeys(
+        (t.teacher.checkpoint, t.temperature)
+        for t in pupils
+        if isinstance(t, Distill) and not isinstance(t.temperature, MeanLabel)
+    )
     rows = []
-    for seed in member.seeds:
-        logits = _training_logits(artifact, source, member, seed) if temperatures else None
-        if logits is None:
+    for seed, (checkpoint, t) in itertools.product(member.seeds, taught):
+        found = source.training_logits(artifact, Parent(member.run, seed, checkpoint), seed, unchanged=True)
+        if found is None:
             continue
-        for t in temperatures:
-            at = _solved(artifact, source, t, seed, logits) if isinstance(t, EqualEntropy) else t
-            if at is not None:
-                row = source.row(artifact, member, seed, "train", "last", "entropy", entropy(logits, at))
-                rows.append(row | {"kd_temperature": "" if isinstance(t, EqualEntropy) else f"{t:g}"})
+        logits, _ = found
+        at = _solved(artifact, source, t, seed, logits) if isinstance(t, EqualEntropy) else t
+        if at is not None:
+            row = source.row(artifact, member, seed, "train", checkpoint, "entropy", entropy(logits, at))
+            rows.append(row | {"kd_temperature": "" if isinstance(t, EqualEntropy) else f"{t:g}"})
     return rows
-
-
-def _training_logits(artifact: Artifact, source: Source, member: Member, seed: int) -> np.ndarray | None:
-    """A teacher's logits [N, K] of training images; None where no probe asks for them or it is not there."""
-    from softlabels.metrics.rows import read_probe
-
-    probe = selectors.probe_of(artifact, member.family, "logits", "train")
-    tensors = None if probe is None else source.probe_outputs(member, seed, probe, read_probe)
-    return None if tensors is None else tensors["logits/last"][:, 0]
 
 
 def _solved(artifact: Artifact, source: Source, wanted: EqualEntropy, seed: int, logits: np.ndarray) -> float | None:
     """The T at which logits are as soft as another teacher's targets; None where those are not there."""
     from softlabels.metrics.soft_targets import equal_entropy_temperature
 
-    other = wanted.entropy_of
-    for member in artifact.members:
-        if member.run == other.run:
-            reference = _training_logits(artifact, source, member, other.seed_for(seed))
-            return None if reference is None else equal_entropy_temperature(logits, reference, wanted.temperature)
-    return None
+    reference = source.training_logits(artifact, wanted.entropy_of, seed, unchanged=True)
+    return None if reference is None else equal_entropy_temperature(logits, reference[0], wanted.temperature)
 
 
 def _drops(

@@ -24,7 +24,7 @@ class Probe:
     """What a trained network says about chosen images, beyond its logits on val and test.
 
     The file of a probe (`Layout.probe`) is safetensors with `labels [M]`, `ids [M]`, and for each
-    checkpoint c ("last", or "step<n>" for milestones): `logits/c [M, V, K]`; with `what: features` also
+    checkpoint c ("last", "best" or "step<n>"): `logits/c [M, V, K]`; with `what: features` also
     `features/c [M, V, d]`, `head.weight/c [K, d]`, `head.bias/c [K]`. V = max(views, 1); views 0 is the
     unchanged image.
     """
@@ -39,8 +39,8 @@ class Probe:
     """The first so many examples of each class, in stored order; None: all."""
     views: Annotated[int, Field(ge=0)] = 0
     """Augmented views of each image, 0 for the unchanged one."""
-    checkpoints: Literal["last", "milestones"] = "last"
-    """Which weights."""
+    checkpoints: Annotated[str, Field(pattern=r"^(last|best|milestones|step:[1-9][0-9]*)$")] = "last"
+    """Which weights: last, best, step:<n>, a name under the grid's `checkpoints`, or milestones, every step kept."""
 
     @property
     def passes(self) -> int:
@@ -176,6 +176,18 @@ class Tokens:
 
 
 ImageProbe = Probe | ClassMeans | Samples
+
+
+def answers(probe: ImageProbe, checkpoint: str) -> bool:
+    """Whether a probe asks the weights at a checkpoint: last, best or step:<n>."""
+    return probe.checkpoints == checkpoint or (probe.checkpoints == "milestones" and checkpoint.startswith("step:"))
+
+
+def tensor_label(checkpoint: str) -> str:
+    """What the names of a probe's tensors at a checkpoint end in: last, best or step<n>."""
+    return checkpoint.replace(":", "")
+
+
 AnyProbe = ImageProbe | Translations | Tokens
 KINDS: Mapping[str, type[AnyProbe]] = {
     "logits": Probe,

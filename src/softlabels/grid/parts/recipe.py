@@ -302,6 +302,10 @@ class Recipe:
         """Passes over the training set that are begun."""
         return -(-self.num_steps(num_train) * self.batch_size // num_train)
 
+    def keeps(self, step: int) -> bool:
+        """Whether weights are kept at a step, if the run comes that far."""
+        return step in self.milestones or (self.milestone_every is not None and step % self.milestone_every == 0)
+
     def all_milestones(self, num_train: int) -> tuple[int, ...]:
         """Every step at which weights are kept, in order."""
         steps = self.num_steps(num_train)

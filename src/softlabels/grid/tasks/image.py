@@ -13,7 +13,7 @@ from softlabels.grid.declared.class_names import labels
 from softlabels.grid.declared.datasets import view_shape
 from softlabels.grid.parts.initial import IMAGENET_CLASSES, TorchvisionWeights
 from softlabels.grid.parts.probes import KINDS, AnyProbe, ImageProbe
-from softlabels.grid.spec import Distill, LogitMatch, ModelSpec, RunSpec, UserNetwork, teacher_of, to_dict
+from softlabels.grid.spec import Distill, LogitMatch, ModelSpec, RunSpec, UserNetwork, parents_of, teacher_of, to_dict
 
 CACHE_STAGES = ("data", "models", "training", "cache")
 """What decides the numbers of a cache."""
@@ -123,7 +123,7 @@ class ImageTask:
     def probe_checkpoints(self, probe: AnyProbe) -> int:
         """How many checkpoints a probe asks."""
         assert isinstance(probe, ImageProbe)
-        return 1 if probe.checkpoints == "last" else len(self._milestones())
+        return len(self._milestones()) if probe.checkpoints == "milestones" else 1
 
     def _milestones(self) -> tuple[int, ...]:
         return tuple(self.run.recipe.all_milestones(self.split_sizes()["train"] or 1))
@@ -178,7 +178,30 @@ class ImageTask:
         recipe = self.run.recipe
         if probe.checkpoints == "milestones" and not (recipe.milestones or recipe.milestone_every):
             raise SpecError(f"{where}.checkpoints: the recipe of the family keeps no milestones")
+        self.require_kept(probe.checkpoints, f"{where}.checkpoints")
         return probe
+
+    def require_kept(self, checkpoint: str, where: str) -> None:
+        """Refuse a checkpoint of which this run keeps no weights.
+
+        Raises:
+            SpecError: best without a validation split, a step that is no milestone or lies beyond the end.
+        """
+        recipe, sizes = self.run.recipe, self.split_sizes()
+        if checkpoint == "best" and sizes["val"] == 0 and recipe.steps != 0:
+            raise SpecError(
+                f"{where}: {self.run.dataset.name} has no validation split to choose the best weights by; "
+                "give dataset.holdout, or take last"
+            )
+        if not checkpoint.startswith("step:"):
+            return
+        step = int(checkpoint.removeprefix("step:"))
+        if not recipe.keeps(step):
+            raise SpecError(f"{where}: no weights are kept at step {step}; add it to the milestones of the recipe")
+        if sizes["train"] is not None or recipe.steps is not None:
+            steps = recipe.num_steps(sizes["train"] or 1)
+            if step > steps:
+                raise SpecError(f"{where}: step {step} lies beyond the {steps} steps of that run")
 
     def require_compatible(self) -> None:
         """What only the run as a whole can tell: images large enough for crop and network, milestones within the
@@ -188,6 +211,9 @@ class ImageTask:
             SpecError: they do not fit.
         """
         run = self.run
+        for needed, parent in parents_of(run):
+            if isinstance(needed, RunSpec):
+                ImageTask(needed).require_kept(parent.checkpoint, f"{parent.role}.checkpoint")
         self._require_initial_fits()
         self._require_features_fit()
         shape = datasets.info(run.dataset).shape
