@@ -17,12 +17,14 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from workflow_tree import Tree
 
+from softlabels.papers.claims import all_claims
+
 pytestmark = pytest.mark.workflow
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 needs_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium with chromedriver: make test-browser")
 WIDTHS = (1280, 390)
 PAPERS = ("muller2019", "zhang2020")
-CLAIMS = 29 + 21
+CLAIMS = sum(claim.paper in PAPERS for claim in all_claims())
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +116,7 @@ def test_verdicts_filter_by_paper_and_verdict(browser: Chrome, part: Tree) -> No
     for command in (("metrics", "--out", "results/tiny/metrics.csv", *measured), ("claims", "--scale", "tiny")):
         assert part.run("softlabels", *command).returncode == 0
     claims = pd.read_csv(part.results / "claims.csv")
-    assert len(claims) == 92
+    assert len(claims) == len(all_claims())
     assert claims["verdict"].nunique() > 1
     claims = claims[claims["paper"].isin(PAPERS)]
     for paper in ("", *PAPERS):

@@ -105,7 +105,7 @@ def along(operation: Callable[..., float], *columns: Sequence[Values]) -> Values
     """An operation on sequences of values (over temperatures, say), seed by seed."""
     parts = [part for column in columns for part in column]
     if min(map(len, columns)) < 2:
-        return parts[0].absent(f"several values to compare ({_said(parts[0].selected[0])})")
+        return parts[0].absent(f"several values to compare ({said(parts[0].selected[0])})")
     seeds = sorted(set.intersection(*(set(part.by_seed) for part in parts)))
     found = {s: float(operation(*(np.array([v.by_seed[s] for v in column]) for column in columns))) for s in seeds}
     return together(parts, found, "all")
@@ -146,11 +146,11 @@ class Numbers:
         nothing = Values({}, wanted["metric"], selected=(wanted,), printed=self._printed)
         found = self._split(self._filtered(wanted), wanted.get("split"))
         if found.empty:
-            return nothing.absent(_said(wanted))
+            return nothing.absent(said(wanted))
         found = found.drop_duplicates(["run_id", "seed", "value"])
         if found.duplicated("seed").any():
             which = ", ".join(sorted(map(str, set(found["run_id"]) - {""}))[:3]) or "several printed numbers"
-            raise SpecError(f"claim {self.claim} selects {which} by {_said(wanted)}; name more columns")
+            raise SpecError(f"claim {self.claim} selects {which} by {said(wanted)}; name more columns")
         return replace(
             nothing,
             by_seed=dict(zip(found["seed"].astype(int), found["value"].astype(float), strict=True)),
@@ -253,7 +253,8 @@ def printed(paper: str) -> Artifacts:
     return by_artifact(own.assign(seed=0, run_id="", stands_for="", ran_on="", checkpoint=""))
 
 
-def _said(wanted: Mapping[str, Any]) -> str:
+def said(wanted: Mapping[str, Any]) -> str:
+    """A selection in words; NaN, of which there is no run, is any."""
     named = (f"{name} {spelled(value) or 'none'}" for name, value in wanted.items() if name != "artifact")
     return re.sub(r"nan\b", "any", f"{wanted['artifact']} ({', '.join(named)})")
 
