@@ -59,10 +59,11 @@ def audit(arguments: Arguments) -> None:
     from softlabels.grid.audit import audit as run_audit
     from softlabels.grid.audit import render, render_jobs
     from softlabels.grid.costs import check_cache_budget
-    from softlabels.papers.planned import check_claims
 
     plan = _plan(arguments)
     if plan.scale == "paper":
+        from softlabels.papers.planned import check_claims
+
         check_claims(plan)
     report = run_audit(plan, Path.cwd(), arguments.artifacts)
     table = render_jobs if arguments.jobs else render
