@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 
 from softlabels.data.load import Data, open_data
@@ -17,6 +18,8 @@ from softlabels.grid.spec import DatasetSpec
 from softlabels.training.device import configure
 
 pytest_plugins = ["refusals"]
+settings.register_profile("softlabels", deadline=None)  # a test says nothing about speed
+settings.load_profile("softlabels")
 DIGITS = DatasetSpec("digits", train_limit=300)
 
 

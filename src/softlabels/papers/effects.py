@@ -28,6 +28,8 @@ class Effect:
     unit: str = ""
     freedom: float = math.inf
     """Degrees of freedom of the interval."""
+    floor: float = 0.0
+    """Half the width below which the interval does not fall: what one example changes."""
     seeds_agree: bool = False
     """All seeds have one value, which has no interval: the sign test decides, with six seeds or more."""
 
@@ -64,7 +66,7 @@ class Effect:
     @property
     def seeds_needed(self) -> int | None:
         """Seeds with which the interval would exclude the limit that it contains, if mean and spread stay as they are;
-        None where it excludes it, where there is no interval, or where a million would not do."""
+        None where it excludes it, where there is no interval, or where no number would do."""
         from scipy.special import stdtrit
 
         half = (self.high - self.low) / 2
@@ -72,6 +74,8 @@ class Effect:
         if not inside or not 0 < half < math.inf or self.n < FEWEST:
             return None
         distance = min(abs(self.mean - limit) for limit in inside)
+        if distance <= self.floor:
+            return None
         std = half * math.sqrt(self.n) / stdtrit(self.n - 1, 1 - LEVEL)
         counts = (n for n in (*range(self.n + 1, 100), *range(100, 10**6, 100)))
         return next((n for n in counts if stdtrit(n - 1, 1 - LEVEL) * std / math.sqrt(n) < distance), None)
@@ -145,13 +149,14 @@ def difference(
 def _no_narrower(effect: Effect, resolution: float) -> Effect:
     """The same with an interval of at least the mean ± what one example changes."""
     low, high = min(effect.low, effect.mean - resolution), max(effect.high, effect.mean + resolution)
-    return replace(effect, low=low, high=high)
+    return replace(effect, low=low, high=high, floor=resolution)
 
 
 def _welch(left: Sequence[float], right: Sequence[float], at_least: float, at_most: float) -> Effect:
     mean, n = float(np.mean(left) - np.mean(right)), min(len(left), len(right))
-    if n < FEWEST:
-        return Effect(mean, -math.inf, math.inf, n, at_least, at_most)
+    agree = max(np.ptp(left), np.ptp(right)) <= 1e-12 * max(1.0, abs(mean))
+    if n < FEWEST or agree:
+        return Effect(mean, -math.inf, math.inf, n, at_least, at_most, seeds_agree=bool(agree))
     from scipy.stats import ttest_ind
 
     found = ttest_ind(left, right, equal_var=False)

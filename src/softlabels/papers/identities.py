@@ -54,6 +54,15 @@ def virtual_teacher_is_not_smoothing() -> Sides:
     return np.array([apart, from_smoothing("equations", 1.0), from_smoothing("released", 20.0)]), np.array([1.0, 0, 0])
 
 
+def entropy_rises_with_temperature() -> Sides:
+    """dH(softmax(z/T))/dT is the variance of z under softmax(z/T) ÷ T³, so entropy rises with T for all logits that are
+    not equal: the least step between neighbouring T of random logits is above 0."""
+    z = np.random.default_rng(0).normal(size=(200, K)) * 3
+    p = [softmax(z, T) for T in (1, 1.5, 2, 2.5, 3, 4, 5, 7.5, 10)]
+    entropies = np.stack([-(own * np.log(own)).sum(1) for own in p])
+    return np.array([float(np.diff(entropies, axis=0).min() > 0)]), np.array([1.0])
+
+
 def hot_teacher_is_smoothing() -> Sides:
     """As T → ∞ the targets of Zhang & Sabuncu's Eq. 3 become (1 − α) y + α/K, those of label smoothing."""
     teacher = softmax(np.random.default_rng(0).normal(size=(1, K)), 1e9)[0]
@@ -76,6 +85,7 @@ IDENTITIES: Mapping[str, Callable[[], Sides]] = {
     for function in (
         gamma_of_smoothed_labels,
         virtual_teacher_is_not_smoothing,
+        entropy_rises_with_temperature,
         hot_teacher_is_smoothing,
         smoothing_has_no_diversity,
     )

@@ -27,7 +27,7 @@ UNITS = {
     "confidence_gap": "probability", "within_class_spread_ratio": "ratio", "mean_triangle_regularity": "ratio",
     "projection_extent": "activation", "arc_ratio": "ratio", "centroid_distance_ratio": "ratio", "eta": "η",
     "n_classes_100x_below_second": "classes", "consistency": "of classes", "p_largest": "probability",
-    "p_second": "probability", "mean_true_class_target": "probability", "gamma": "γ", "perplexity": "perplexity",
+    "p_second": "probability", "mean_label": "probability", "gamma": "γ", "perplexity": "perplexity",
 }  # fmt: skip
 NOTHING = pd.DataFrame(columns=list(COLUMNS))
 PLACE = ("run_id", "split", "checkpoint", "target_class")
@@ -62,8 +62,8 @@ class Values:
     def __rmul__(self, factor: float) -> Values:
         return replace(self._with(factor, lambda a, b: a * b), resolution=abs(factor) * self.resolution)
 
-    def __truediv__(self, other: Values | float) -> Values:
-        return self._with(other, lambda a, b: a / b if b else math.inf)
+    def __truediv__(self, other: Values) -> Values:
+        return replace(self._with(other, lambda a, b: a / b if b else math.inf), resolution=0.0)
 
     def __abs__(self) -> Values:
         return replace(self, by_seed={seed: abs(value) for seed, value in self.by_seed.items()})
@@ -71,9 +71,15 @@ class Values:
     def _with(self, other: Values | float, operation: Callable[[float, float], float]) -> Values:
         if not isinstance(other, Values):
             return replace(self, by_seed={s: operation(v, other) for s, v in self.by_seed.items()})
-        seeds = sorted(self.by_seed.keys() & other.by_seed.keys())
-        found = {s: operation(self.by_seed[s], other.by_seed[s]) for s in seeds}
+        mine, theirs = self._for(other), other._for(self)
+        found = {s: operation(mine[s], theirs[s]) for s in sorted(mine.keys() & theirs.keys())}
         return together([self, other], found, "both sides")
+
+    def _for(self, other: Values) -> Mapping[int, float]:
+        """By the seeds of `other` too where these make no difference."""
+        if self.measured and not other.measured and len(values := {*self.by_seed.values()}) == 1:
+            return dict.fromkeys(other.by_seed, values.pop())
+        return self.by_seed
 
     @property
     def measured(self) -> bool:
@@ -101,14 +107,18 @@ def together(parts: Sequence[Values], by_seed: Mapping[int, float], of: str) -> 
     return one if by_seed and not one.missing else one.absent(f"a seed that {of} of {one.metric} have")
 
 
-def along(operation: Callable[..., float], *columns: Sequence[Values]) -> Values:
-    """An operation on sequences of values (over temperatures, say), seed by seed."""
+def along(operation: Callable[..., float], *columns: Sequence[Values], least: int = 2) -> Values:
+    """An operation on sequences of values (over temperatures, say), seed by seed; of another unit than theirs.
+
+    Args:
+        least: how many values it needs.
+    """
     parts = [part for column in columns for part in column]
-    if min(map(len, columns)) < 2:
+    if min(map(len, columns)) < least:
         return parts[0].absent(f"several values to compare ({said(parts[0].selected[0])})")
     seeds = sorted(set.intersection(*(set(part.by_seed) for part in parts)))
     found = {s: float(operation(*(np.array([v.by_seed[s] for v in column]) for column in columns))) for s in seeds}
-    return together(parts, found, "all")
+    return replace(together(parts, found, "all"), resolution=0.0)
 
 
 Artifacts = Mapping[str, Mapping[str, pd.DataFrame]]
@@ -161,13 +171,16 @@ class Numbers:
         )
 
     def _resolution(self, found: pd.DataFrame, artifact: str, metric: str) -> float:
-        """Of the smallest of the sets of examples that shares are of; 0 where that is not recorded."""
-        scale = {"points": 100.0, "of examples": 1.0}.get(unit_of(metric))
-        counts = self.artifacts.get(artifact, {}).get("num_examples")
-        if scale is None or counts is None:
+        """Of the smallest of the sets of examples that shares are of, or the step of the α that were tried; 0 where
+        that is not recorded."""
+        scale = {"points": 100.0, "of examples": 1.0}.get(unit_of(metric), 0.0)
+        steps = self.artifacts.get(artifact, {}).get(f"{metric}_step" if metric == "optimal_alpha" else "num_examples")
+        own: Sequence[float] = (
+            () if steps is None else steps.merge(found[[*PLACE]].drop_duplicates(), on=[*PLACE])["value"].tolist()
+        )
+        if not own:
             return 0.0
-        own = counts.merge(found[[*PLACE]].drop_duplicates(), on=[*PLACE])["value"]
-        return scale / float(own.min()) if len(own) else 0.0
+        return float(max(own)) if metric == "optimal_alpha" else scale / float(min(own))
 
     def present(
         self,

@@ -15,6 +15,8 @@ from softlabels.papers.effects import Effect, difference
 from softlabels.papers.identities import Sides
 from softlabels.papers.numbers import Values, along, spelled, together, unit_of
 
+OTHER_DATA = "the paper's own data"
+"""Beginning of what is missing where a comparison is about these and others stand for them."""
 RANKED = 6
 """Values of x from which on a rank correlation that is equal in all seeds is no accident."""
 
@@ -47,15 +49,17 @@ class Quantified:
     comparisons: tuple[Comparison, ...]
 
     def names(self) -> list[dict[str, str]]:
-        """Of each comparison the columns in which its selections differ from those of the others."""
+        """Of each comparison the columns in which its selections differ from those of the others; `a / b` where both
+        sides do."""
         selected = [[s for v in one.values for s in v.selected] for one in self.comparisons]
-        places = min(map(len, selected))
         found: list[dict[str, str]] = [{} for _ in selected]
-        for place in range(places):
+        for place in range(min(map(len, selected))):
             for column in dict.fromkeys(name for own in selected for name in own[place]):
-                if len({spelled(own[place].get(column, "")) for own in selected}) > 1:
-                    for name, own in zip(found, selected, strict=True):
-                        name.setdefault(column, spelled(own[place].get(column, "")))
+                values = [spelled(own[place].get(column, "")) for own in selected]
+                if len({*values}) > 1:
+                    for name, value in zip(found, values, strict=True):
+                        known = name.get(column, "").split(" / ")
+                        name[column] = " / ".join(dict.fromkeys([*filter(None, known), value]))
         return found
 
 
@@ -101,9 +105,16 @@ def below(
     return _compared([left, right], effects, unit, own_data)
 
 
-def within(left: Values, right: Values | float, most: float, unit: str = "", own_data: bool = False) -> Comparison:
-    """They are no further apart than `most`, the whole interval."""
-    return _compared([left, right], lambda: [difference(left, right, at_least=-most, at_most=most)], unit, own_data)
+def within(
+    left: Values, right: Values | float, most: float, unit: str = "", own_data: bool = False, equal: bool = False
+) -> Comparison:
+    """They are no further apart than `most`, the whole interval.
+
+    Args:
+        unit, own_data: as of `above`.
+        equal: seeds may agree.
+    """
+    return _compared([left, right], lambda: [difference(left, right, -most, most, equal)], unit, own_data)
 
 
 def rising(values: Sequence[Values]) -> Comparison:
@@ -130,7 +141,8 @@ def best(values: Mapping[Any, Values], expected: Collection[Hashable], lowest: b
         return _compared([every[0].absent(f"{metric} at the values that are expected, and at others")], list)
     if any(value.missing for value in every):
         return _compared(every, list)
-    top = _top(own, lowest)
+    if (top := _top(own, lowest)).missing:
+        return _compared([top], list)
     return _compared(every, lambda: [difference(*((o, top) if lowest else (top, o))) for o in others])
 
 
@@ -159,7 +171,7 @@ def _compared(
     others = sorted({s for v in values for s in v.stands_for if s.startswith("dataset=")}) if own_data else []
     missing = next((value.missing for value in values if value.missing), "")
     if others and not missing:
-        missing = f"the paper's own data, to which a number of the test belongs (in place of {', '.join(others)})"
+        missing = f"{OTHER_DATA}, to which a number of the test belongs (in place of {', '.join(others)})"
     if missing:
         return Comparison((), values, missing, limits, own_data)
     return Comparison(tuple(replace(effect, unit=unit) for effect in effects()), values, "", limits, own_data)
@@ -198,7 +210,7 @@ def _top(values: Sequence[Values], lowest: bool) -> Values:
 
 def highest(values: Sequence[Values]) -> Values:
     """The largest, seed by seed."""
-    return along(np.max, values)
+    return replace(along(np.max, values, least=1), resolution=max(value.resolution for value in values))
 
 
 def slope(x: Sequence[float], values: Sequence[Values]) -> Values:

@@ -24,24 +24,26 @@ from softlabels.papers.claims import Claim, all_claims
 from softlabels.papers.effects import FEWEST, Effect, combined, corrected, decided
 from softlabels.papers.names import reported
 from softlabels.papers.numbers import Numbers, by_artifact, ours, printed
-from softlabels.papers.predicates import Comparison, Quantified
+from softlabels.papers.predicates import OTHER_DATA, Comparison, Quantified
 
 COLUMNS = (
-    "id", "paper", "kind", "statement", "verdict", "basis", "verdict_best", "effect", "low", "high", "unit", "n",
+    "id", "paper", "kind", "statement", "verdict", "basis", "verdict_other", "effect", "low", "high", "unit", "n",
     "comparisons", "seeds_needed", "holds", "fails", "undecided", "in_print", "missing", "artifacts", "runs", "ran_on",
     "given", "stands_for", "scale",
 )  # fmt: skip
 """Of `claims.csv`. basis: what the verdict comes from (`BASES`); effect, low, high: of the binding that decides, or is
 nearest to deciding; comparisons: effects behind the verdict, which is corrected for their number; seeds_needed: of an
 undecided claim, how many seeds would decide this effect if mean and spread stay; holds, fails, undecided: how many
-bindings, corrected where one of them decides the claim; ran_on: our data and networks; verdict_best: at the checkpoint
-of best validation, where all numbers are there for it; given: the one seed of networks that teach or begin all the
-runs, so that the interval is of students alone."""
+bindings, corrected where one of them decides the claim; ran_on: our data and networks; verdict_other: at the other
+checkpoint than the paper reports (`papers.names.REPORTED`), last or best, where all numbers are there for it; given:
+the one seed of networks that teach or begin all the runs, so that the interval is of students alone."""
 BASES = {
     "experiment": "by experiment",
     "algebra": "by algebra",
-    "interval": "by an interval that contains the limit",
+    "interval": "by intervals that contain a limit, after correction",
+    "seeds agree": "of too few seeds that agree",
     "few seeds": "of fewer than three seeds",
+    "other data": "as a number of the paper's data is in them",
     "no runs": "without runs",
 }
 """What a verdict comes from, in words that follow it."""
@@ -76,7 +78,7 @@ class Judged:
 
     claim: Claim
     verdict: str
-    verdict_best: str
+    verdict_other: str
     in_print: str
     outcomes: list[Outcome]
 
@@ -87,10 +89,12 @@ class Judged:
             return "algebra"
         if self.verdict != "undecided":
             return "experiment"
-        if any(o.missing for o in self.outcomes):
-            return "no runs"
-        few = any(o.effect is not None and 0 < o.effect.n < FEWEST for o in self.outcomes)
-        return "few seeds" if few else "interval"
+        if missing := [o.missing for o in self.outcomes if o.missing]:
+            return "other data" if all(text.startswith(OTHER_DATA) for text in missing) else "no runs"
+        undecided = [o.effect for o in self.outcomes if o.effect is not None and o.verdict == "undecided"]
+        if any(effect.n < FEWEST for effect in undecided):
+            return "few seeds"
+        return "seeds agree" if any(effect.seeds_agree for effect in undecided) else "interval"
 
     def deciding(self) -> Outcome | None:
         """The outcome that decides, or is nearest to deciding: the weakest of those with the claim's verdict; of
@@ -127,15 +131,16 @@ def judge(metrics: pd.DataFrame, scale: str, path: str, claims: Sequence[Claim] 
     for claim in all_claims() if claims is None else claims:
         own = rows.get(claim.paper, {})
         outcomes = _outcomes(claim, Numbers(claim.paper, own, reported(claim.paper), claim.id))
-        best = _outcomes(claim, Numbers(claim.paper, own, "best", claim.id))
-        at_best = "" if any(o.missing for each in best for o in each) else _verdict(best)
+        other = "last" if reported(claim.paper) == "best" else "best"
+        at_other = _outcomes(claim, Numbers(claim.paper, own, other, claim.id))
+        verdict_other = "" if any(o.missing for each in at_other for o in each) else _verdict(at_other)
         listed = [outcome for each in outcomes for outcome in each]
         theirs = _outcomes(claim, Numbers(claim.paper, printed(claim.paper), None, claim.id))
-        for each, beside in zip(outcomes, theirs, strict=True):
-            if len(each) == len(beside):  # else over values that only one of both has
-                for outcome, other in zip(each, beside, strict=True):
-                    outcome.printed = other.ours
-        found.append(Judged(claim, _verdict(outcomes), at_best, _in_print(claim, theirs), listed))
+        for each, in_print in zip(outcomes, theirs, strict=True):
+            if [o.binding for o in each] == [o.binding for o in in_print]:  # else over values that only one of both has
+                for mine, its in zip(each, in_print, strict=True):
+                    mine.printed = its.ours
+        found.append(Judged(claim, _verdict(outcomes), verdict_other, _in_print(claim, theirs), listed))
     return found
 
 
@@ -152,7 +157,7 @@ def table(judged: Sequence[Judged], scale: str) -> pd.DataFrame:
                 **{name: getattr(one.claim, name) for name in ("id", "paper", "kind", "statement")},
                 "verdict": one.verdict,
                 "basis": one.basis,
-                "verdict_best": one.verdict_best,
+                "verdict_other": one.verdict_other,
                 "effect": effect.mean if effect else math.nan,
                 **{name: value if math.isfinite(value) else math.nan for name, value in numbers.items()},
                 "unit": effect.unit if effect else "",
@@ -214,7 +219,7 @@ def counts(verdicts: Iterable[str]) -> str:
 
 def beside(outcome: Outcome | None) -> str:
     """`76.1 and 75.8, in print 76.0 and 75.9`: what an outcome compares; "" where there are no two numbers."""
-    if outcome is None or len(outcome.ours) != 2:
+    if outcome is None or len(outcome.ours) != 2 or len(outcome.printed) not in (0, 2):
         return ""
     ours, printed = (" and ".join(f"{x:.4g}" for x in own) for own in (outcome.ours, outcome.printed))
     return f"{ours}, in print {printed or 'none'}".replace("-", "−")

@@ -139,6 +139,8 @@ def _optimum(
         for seed, alpha in of_seed.items()
         if targets.alpha == alpha
     ]
+    steps = np.diff(sorted({m.run.targets.alpha for m in artifact.members if isinstance(m.run.targets, Smooth)}))
+    rows += [row | {"metric": "optimal_alpha_step", "value": float(steps.max())} for row in rows if len(steps)]
     if targets.alpha == best.get("val"):
         found = [row for row in member_rows if (row["split"], row["metric"]) == ("test", "top1")]
         rows += [row | {"metric": "top1_at_optimal_alpha"} for row in found]

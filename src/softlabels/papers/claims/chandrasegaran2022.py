@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from softlabels.papers.claims import Tests, claim
 from softlabels.papers.numbers import Numbers, Values
-from softlabels.papers.predicates import above, all_of, below, best, falling, most_of, within
+from softlabels.papers.predicates import above, all_of, any_of, below, best, falling, most_of, within
 
 
 class Setting(NamedTuple):
@@ -47,7 +47,7 @@ EXAMINED = {
     "tableI3": SNAKES,
 }
 DRAWN = ("standard_poodle", "golden_retriever", "thunder_snake")
-"""Classes of Fig. 2."""
+"""Classes of App. E; those of Fig. 2 are not named."""
 SPLITS = ("train", "held_out")
 
 
@@ -83,11 +83,11 @@ def smoothed_teachers_lose_at_three(m: Numbers) -> Tests:
     yield all_of(below(_taught(m, one, 0.1, 3), _taught(m, one, 0.1, 1)) for one in STUDENTS)
 
 
-@claim("C04", "Sec 5, 6", *TABLES_OVER_T)
+@claim("C04", "Tables 2, 4, 5, B.2", *TABLES_OVER_T, kind="implicit")
 def quality_falls_with_temperature(m: Numbers) -> Tests:
     """With an LS teacher student quality falls monotonically over T=1,2,3,64
 
-    Each step, in every setting of the tables with these T.
+    Each step, in every setting of the tables with these T. The text says that KD is ineffective at increased T.
     """
     yield all_of(falling([_taught(m, one, 0.1, T) for T in (1, 2, 3, 64)]) for one in OVER_T)
 
@@ -102,7 +102,7 @@ def incompatible_at_three(m: Numbers) -> Tests:
     yield all_of(below(_taught(m, one, 0.1, 3), _taught(m, one, 0.0, 3)) for one in STUDENTS)
 
 
-@claim("C06", "App H.3, Table 1", *TABLES_OVER_T)
+@claim("C06", "Table 1, Sec 5", *TABLES_OVER_T)
 def incompatible_at_sixty_four(m: Numbers) -> Tests:
     """At T=64 the LS teacher is the worse teacher
 
@@ -124,20 +124,23 @@ def smoothed_teachers_lose_more(m: Numbers) -> Tests:
     yield all_of(above(loss(one, 0.1), loss(one, 0.0)) for one in STUDENTS)
 
 
-@claim("C08", 'Sec 7 ("observed in many of our experiments")', "table2a", "table2b", "table4")
+@claim("C08", 'Sec 7 ("observed in many of our experiments")', *TABLES)
 def temperature_can_help_hard_teachers(m: Numbers) -> Tests:
     """Raising T above 1 can help with a hard-target teacher
 
-    "In many" is in most of the five image settings, T = 2 against T = 1, chosen here.
+    "In many of our experiments" is in most settings, chosen here, which is stricter: there the best T above 1 is better
+    than T = 1.
     """
-    yield most_of(above(_taught(m, one, 0.0, 2), _taught(m, one, 0.0, 1)) for one in IMAGE_OVER_T)
+    settings = [(one, (1, 2, 3, 64)) for one in OVER_T] + [(one, (1, 3)) for one in AT_T_1_AND_3]
+    yield most_of(best({T: _taught(m, one, 0.0, T) for T in every}, every[1:]) for one, every in settings)
 
 
-@claim("C09", "abstract, Sec 7", *TABLES)
+@claim("C09", "abstract, Sec 7", *TABLES, kind="implicit")
 def rule_of_thumb(m: Numbers) -> Tests:
     """Rule of thumb: the best cell of the grid is LS teacher with T=1
 
-    In every setting, above every other cell of its table.
+    In every setting, above every other cell of its table. The paper suggests an LS teacher with a low T; that this is
+    the best cell is our sharpening.
     """
     for settings, temperatures in ((OVER_T, (1, 2, 3, 64)), (AT_T_1_AND_3, (1, 3))):
         yield all_of(
@@ -162,8 +165,9 @@ def imagenet_drops(m: Numbers) -> Tests:
         }
         return at[1] - at[3]
 
-    yield all_of([within(drop("resnet18"), 3.9, 0.5)])
-    yield all_of([within(drop("resnet50"), m.printed("text_sec5", "top1_drop_T1_to_T3", student="resnet50"), 0.5)])
+    yield all_of([within(drop("resnet18"), 3.9, 0.5, own_data=True)])
+    printed = m.printed("text_sec5", "top1_drop_T1_to_T3", student="resnet50")
+    yield all_of([within(drop("resnet50"), printed, 0.5, own_data=True)])
 
 
 @claim("C11", "Sec 5", "table3")
@@ -188,7 +192,7 @@ def diffusion_index(m: Numbers) -> Tests:
 def diffusion_index_of_efficientnet(m: Numbers) -> Tests:
     """Same signs for EfficientNet-B0
 
-    Of each target class in training and validation.
+    Of each target class in training and validation. The second sign nearly follows from the first (C11).
     """
 
     def eta(which: str) -> list[Values]:
@@ -203,7 +207,7 @@ def diffusion_index_of_efficientnet(m: Numbers) -> Tests:
 def diffusion_index_of_pairs(m: Numbers) -> Tests:
     """Same signs with average pairwise distance
 
-    The network of Table K.1 is not stated; ResNet-18 here.
+    The network of Table K.1 is not stated; ResNet-18 here. The second sign nearly follows from the first (C11).
     """
 
     def eta(which: str) -> list[Values]:
@@ -313,7 +317,7 @@ def more_smoothing_loses_more(m: Numbers) -> Tests:
 def feature_distillation_too(m: Numbers) -> Tests:
     """Feature distillation + KD also suffers at T=3 with an LS teacher but gains at T=1
 
-    At T = 3 against T = 1, and against the hard teacher at both.
+    The text says that it suffers at larger T; the comparisons with the hard teacher are read off the table.
     """
     smooth, hard = (
         {T: m("tableB5", "top1", teacher_alpha=alpha, kd_temperature=T) for T in (1, 3)} for alpha in (0.1, 0.0)
@@ -327,7 +331,7 @@ def feature_distillation_too(m: Numbers) -> Tests:
 def second_class_stands_out(m: Numbers) -> Tests:
     """For the LS teacher the second class is at least 100x above more than 900 of the other classes
 
-    Of each class of Fig. 2; 900 of 1000 classes belong to ImageNet.
+    Three classes; the text has 976, 924 and 964 of 999, and 900 is chosen here.
     """
     name = "n_classes_100x_below_second"
     yield all_of(above(m("text_E", name, split="train", target_class=c), 900.0, own_data=True) for c in DRAWN)
@@ -337,7 +341,7 @@ def second_class_stands_out(m: Numbers) -> Tests:
 def second_class_is_similar(m: Numbers) -> Tests:
     """Second largest mean probability belongs to a semantically similar class
 
-    Of each class of Fig. 2: the largest mean probability of a class of its group is above that of any other class, by
+    Three classes: the largest mean probability of a class of its group is above that of any other class, by
     their ratio.
     """
 
@@ -351,32 +355,32 @@ def second_class_is_similar(m: Numbers) -> Tests:
 def wordnet_agrees_with_distances(m: Numbers) -> Tests:
     """WordNet sets agree with feature-distance sets: about 85% (similar) and 94% (dissimilar) on average
 
-    "About" is within 0.02, four classes' steps of 0.005, chosen here.
+    "About" is within 0.05 and 0.02, chosen here: two of 40 and four of 200 classes.
     """
-    for which, share in (("similar", 0.85), ("dissimilar", 0.94)):
-        yield all_of([within(m("tableG1", f"consistency_{which}", target_class=""), share, 0.02, own_data=True)])
+    for which, share, most in (("similar", 0.85, 0.05), ("dissimilar", 0.94, 0.02)):
+        yield all_of([within(m("tableG1", f"consistency_{which}", target_class=""), share, most, own_data=True)])
 
 
 @claim("C26", "Sec 3, Fig 1", "fig1")
 def smoothing_enlarges_the_distance(m: Numbers) -> Tests:
     """Observation 1: LS tightens teacher clusters and increases the relative distance between the two poodle classes
 
-    The first row of Fig. 1: spread within the classes, and distance of the poodles' centroids relative to that of the
-    others.
+    The first row of Fig. 1: the share of the variance within the classes in training, and the distance of the poodles'
+    centroids, relative to that of the others, in training and validation. The text has the distance itself.
     """
 
-    def of(metric: str, alpha: float) -> Values:
-        return m("fig1", f"{metric}_row1", teacher="", student_alpha=alpha, split="train")
+    def of(metric: str, alpha: float, split: str = "train") -> Values:
+        return m("fig1", f"{metric}_row1", teacher="", student_alpha=alpha, split=split)
 
     yield all_of([below(of("within_class_spread_ratio", 0.1), of("within_class_spread_ratio", 0.0))])
-    yield all_of([above(of("centroid_distance_ratio", 0.1), of("centroid_distance_ratio", 0.0))])
+    yield all_of(above(of("centroid_distance_ratio", 0.1, p), of("centroid_distance_ratio", 0.0, p)) for p in SPLITS)
 
 
 @claim("C27", "Sec 3, Fig 1", "fig1")
 def students_inherit_the_distance(m: Numbers) -> Tests:
     """Observation 2: the student at T=1 inherits the enlarged distance
 
-    The second row of Fig. 1, in training and validation.
+    The second row of Fig. 1, in training and validation, relative to the distance of the others.
     """
     yield all_of(above(_distance(m, 2, 0.1, p), _distance(m, 2, 0.0, p)) for p in SPLITS)
 
@@ -385,7 +389,8 @@ def students_inherit_the_distance(m: Numbers) -> Tests:
 def clusters_approach_each_other(m: Numbers) -> Tests:
     """Observation 3: from T=1 to T=3 with the LS teacher the two poodle clusters approach each other
 
-    The third row of Fig. 1 against the second, in training and validation.
+    The third row of Fig. 1 against the second, in training and validation, relative to the distance of the others.
+    Figures A.1 to A.5 are said to show the same, and are not tested.
     """
     yield all_of(below(_distance(m, 3, 0.1, p), _distance(m, 2, 0.1, p)) for p in SPLITS)
 
@@ -394,8 +399,8 @@ def clusters_approach_each_other(m: Numbers) -> Tests:
 def temperature_lifts_the_second_class(m: Numbers) -> Tests:
     """Raising T lifts the second class relative to the first while far classes stay negligible
 
-    From T = 1 to 2 to 3. "Negligible" is 100 times below the second class, as in App. E; at T = 64 targets are nearly
-    uniform.
+    From T = 1 to 2 to 3. "Negligible" is 100 times below the second class, as in App. E; at T = 3 that takes 10⁶ times
+    below it at T = 1 (X-22), and at T = 64 targets are nearly uniform.
     """
 
     def of(metric: str, c: str, T: int | str) -> Values:
@@ -406,6 +411,25 @@ def temperature_lifts_the_second_class(m: Numbers) -> Tests:
 
     yield all_of(above(ratio(c, b), ratio(c, a), unit="ratio") for a, b in (("", 2), (2, 3)) for c in DRAWN)
     yield all_of(above(of("n_classes_100x_below_second", c, 3), 900.0, own_data=True) for c in DRAWN)
+
+
+@claim("C30", "App J", "tableJ1")
+def more_smoothing_is_ineffective_too(m: Numbers) -> Tests:
+    """With a larger alpha KD at higher T is ineffective too
+
+    The student at T = 2, 3 and 64 is worse than at 1. The larger alpha is lost in print; 0.2 is ours.
+    """
+    at = {T: m("tableJ1", "top1", {"teacher_alpha": ""}, teacher_alpha=0.2, kd_temperature=T) for T in (1, 2, 3, 64)}
+    yield all_of(below(at[T], at[1]) for T in (2, 3, 64))
+
+
+@claim("C31", "Sec 4", "fig1")
+def hard_teachers_diffuse_sometimes(m: Numbers) -> Tests:
+    """Systematic diffusion can sometimes be observed with a hard-target teacher too
+
+    From T = 1 to T = 3 the two poodle clusters approach each other, in training or validation.
+    """
+    yield any_of(below(_distance(m, 3, 0.0, p), _distance(m, 2, 0.0, p)) for p in SPLITS)
 
 
 # ------------------------------------------------------------ what several claims select

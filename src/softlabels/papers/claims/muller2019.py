@@ -19,6 +19,7 @@ from softlabels.papers.predicates import (
     lowest_at,
     most_of,
     rank_correlated,
+    slope,
     within,
 )
 
@@ -30,27 +31,27 @@ CALIBRATED = ("cifar100", "imagenet", "wmt_en_de")
 def smoothing_helps_on_cifar100(m: Numbers) -> Tests:
     """Label smoothing 0.1 raises ResNet-56 accuracy on CIFAR-100
 
-    Table 2 alone; the text calls the accuracies of all data similar (M02).
+    Table 2; the text says it of CIFAR-100, and calls the accuracies on CIFAR-10 similar (M02).
     """
     yield all_of([above(_table2(m, "cifar100", 0.1), _table2(m, "cifar100", 0.0))])
 
 
 @claim("M02", "Sec 2", "table2", "fig1")
 def similar_accuracies_of_different_representations(m: Numbers) -> Tests:
-    """Accuracies with and without smoothing are similar although the representations differ
+    """On CIFAR-10 accuracies with and without smoothing are similar although the clusters differ
 
-    "Similar" is within 1.0 point on each of the three data sets, chosen here. That representations differ is tested by
-    how tight the clusters of training examples are (M23).
+    "Similar" is within 1.0 point, chosen here. That clusters differ is tested by how tight those of training examples
+    are, in the first row of Fig. 1.
     """
-    yield all_of(within(_table2(m, d, 0.1), _table2(m, d, 0.0), 1.0) for d in ("cifar10", "cifar100", "imagenet"))
-    yield all_of(below(_spread(m, row, 0.1), _spread(m, row, 0.0)) for row in (1, 2, 3))
+    yield all_of([within(_table2(m, "cifar10", 0.1), _table2(m, "cifar10", 0.0), 1.0)])
+    yield all_of([below(_spread(m, 1, 0.1), _spread(m, 1, 0.0))])
 
 
 @claim("M03", "Sec 4", "text_mnist")
 def smoothed_teacher_beats_dropout_on_mnist(m: Numbers) -> Tests:
-    """MNIST: the LS teacher beats the dropout teacher
+    """MNIST: the LS teacher is slightly better than the dropout teacher
 
-    Test errors, the mean of five seeds in the paper.
+    Test errors, of one seed in the paper. By how much is not tested.
     """
     smooth, dropout = (m("text_mnist", "error", method=method, teacher="") for method in ("ls", "ce"))
     yield all_of([below(smooth, dropout)])
@@ -58,9 +59,10 @@ def smoothed_teacher_beats_dropout_on_mnist(m: Numbers) -> Tests:
 
 @claim("M04", "Sec 4", "text_mnist")
 def smoothed_teacher_teaches_worse_on_mnist(m: Numbers) -> Tests:
-    """MNIST: the student of the LS teacher is clearly worse than the student of the hard-target teacher
+    """MNIST: the student of the LS teacher is much worse than the student of the hard-target teacher
 
-    The students learn by logit matching, T = ∞: no contradiction to C02, which is about T = 1 (X-23). M30 is at T = 1.
+    By how much is not tested. The students learn by logit matching, T = ∞: no contradiction to C02, which is about T =
+    1 (X-23). M30 is at T = 1.
     """
     smooth, hard = (m("text_mnist", "error", teacher_alpha=alpha) for alpha in (0.1, 0.0))
     yield all_of([above(smooth, hard)])
@@ -70,7 +72,7 @@ def smoothed_teacher_teaches_worse_on_mnist(m: Numbers) -> Tests:
 def smoothing_lowers_ece(m: Numbers) -> Tests:
     """ECE of label smoothing is below ECE of hard targets
 
-    On each of the three data sets of Table 3, with its 15 bins.
+    On each of the three data sets of Table 3, with 15 bins, which the text states for CIFAR-100 alone (X-41).
     """
     yield all_of(below(_ece(m, d, "ls"), _ece(m, d, "ce")) for d in CALIBRATED)
 
@@ -166,7 +168,8 @@ def hard_targets_have_lower_nll(m: Numbers) -> Tests:
 def ece_predicts_the_best_bleu_better_than_nll(m: Numbers) -> Tests:
     """The ECE minimum predicts the best BLEU slightly better than the NLL minimum
 
-    Distances in T, seed by seed. A minimum between the T of the figure is that of a parabola through three of them.
+    Distances in T, seed by seed, of the hard-target network; the text names none. A minimum between the T of the figure
+    is that of a parabola through three of them.
     """
 
     def place(metric: str) -> Values:
@@ -176,12 +179,12 @@ def ece_predicts_the_best_bleu_better_than_nll(m: Numbers) -> Tests:
     yield all_of([below(abs(place("ece") - place("bleu")), abs(place("nll") - place("bleu")), unit="T")])
 
 
-@claim("M15", "Sec 1, Table 1", "table1", "fig4")
+@claim("M15", "Sec 1, Sec 3, Table 1", "table1", "fig4")
 def smoothing_raises_bleu_and_perplexity(m: Numbers) -> Tests:
-    """Smoothing improves BLEU but worsens perplexity (literature numbers)
+    """Smoothing improves BLEU but worsens perplexity
 
-    In print a survey of literature; of ours the Transformers of Fig. 4, by likelihood, of which perplexity is the
-    exponential.
+    In print a survey of literature (Table 1); of ours the Transformers of Fig. 4, by likelihood, of which perplexity is
+    the exponential.
     """
     for metric, surveyed in (("bleu", "bleu"), ("nll", "perplexity")):
         table1 = {"artifact": "table1", "metric": surveyed, "split": ""}
@@ -196,22 +199,26 @@ def smoothing_raises_bleu_and_perplexity(m: Numbers) -> Tests:
 def accuracy_rises_with_alpha(m: Numbers) -> Tests:
     """CIFAR-10 teacher accuracy rises with alpha up to about 0.6
 
-    The best α is 0.45, 0.6 or 0.75, and 0.6 is better than 0.
+    The best α is 0.45, 0.6 or 0.75; 0.6 is better than 0, and a straight line through 0 to 0.6 rises.
     """
     curve = {alpha: _teacher(m, alpha) for alpha in (0.0, 0.15, 0.3, 0.45, 0.6, 0.75)}
     yield all_of([best(curve, [0.45, 0.6, 0.75])])
     yield all_of([above(curve[0.6], curve[0.0])])
+    rise = [*curve][:5]
+    yield all_of([above(slope(rise, [curve[alpha] for alpha in rise]), 0.0, unit="points per α")])
 
 
 @claim("M17", "Sec 4", "fig5", against=["Y12", "Z09"])
 def smoothing_lowers_the_alexnet_baseline(m: Numbers) -> Tests:
     """Label smoothing slightly lowers the AlexNet student baseline
 
-    Rank correlation over alpha per seed, and most smoothed baselines below the hard one.
+    Rank correlation over alpha per seed, and most smoothed baselines below the hard one. "Slightly": none by more than
+    2 points, chosen here.
     """
     every = m.present("student_alpha", "fig5", "top1", dataset="cifar10", teacher="", student="alexnet")
     yield all_of([rank_correlated(every, [_baseline(m, alpha) for alpha in every], -1)])
     yield most_of(below(_baseline(m, alpha), _baseline(m, 0.0)) for alpha in _alphas(m))
+    yield all_of(above(_baseline(m, alpha), _baseline(m, 0.0), margin=-2.0) for alpha in _alphas(m))
 
 
 @claim("M18", "Sec 4", "fig5")
@@ -225,7 +232,7 @@ def students_of_hard_teachers_beat_smoothed_baselines(m: Numbers) -> Tests:
     yield all_of(above(_student(m, 0.0, T), _baseline_like(m, 0.0, T)) for T in every)
 
 
-@claim("M19", "Sec 4", "fig5", against=["C02"])
+@claim("M19", "Sec 4", "fig5")
 def smoothed_teachers_are_no_better_than_smoothing(m: Numbers) -> Tests:
     """Students of LS teachers are no better, sometimes worse, than training the student directly with LS
 
@@ -253,50 +260,47 @@ def better_networks_may_teach_worse(m: Numbers) -> Tests:
 
 @claim("M21", "Sec 4", "fig6")
 def mutual_information_rises_then_falls(m: Numbers) -> Tests:
-    """Mutual information first rises, then falls; the LS teacher ends lower than the hard teacher
+    """Mutual information is very small after initialisation, rises, then falls
 
-    Of both networks the highest value is neither the first nor the last; with smoothing the end is lower, and the fall
-    from the highest value larger.
+    Of both networks. "Very small" is below half of log 2, chosen here; the highest value is neither the first nor the
+    last.
     """
-    curves = {alpha: _information(m, alpha) for alpha in (0.0, 0.1)}
-    yield all_of(best(dict(enumerate(own)), range(1, len(own) - 1)) for own in curves.values())
-    end = {alpha: _final_information(m, alpha) for alpha in curves}
-    yield all_of([below(end[0.1], end[0.0])])
-    yield all_of([above(highest(curves[0.1]) - end[0.1], highest(curves[0.0]) - end[0.0])])
+    curves = [_information(m, alpha) for alpha in (0.0, 0.1)]
+    yield all_of(below(own[0], 0.3466) for own in curves)
+    yield all_of(best(dict(enumerate(own)), range(1, len(own) - 1)) for own in curves)
 
 
 @claim("M22", "Sec 4", "fig6")
 def mutual_information_ends_near_log_two(m: Numbers) -> Tests:
-    """Late in training mutual information stays slightly above log 2 and never exceeds log N
+    """Late in training mutual information stays slightly above log 2
 
     log 2 is the paper's limit of examples that collapse to two clusters, with no information but the class. Its
     estimator does not give log 2 for these but, of five draws, 0.805 (reused) or 0.627 (fresh): a network without any
     information seems to lie slightly above log 2 too (M-MI). So the value is compared with that of collapsed clusters,
-    by both readings; "slightly" is by at most 0.2 nats, chosen here. log 600 as in the paper. Read on the smoothed
-    network, since the text does not say which of the two curves approaches log 2.
+    by both readings; "slightly" is by at most 0.2 nats, chosen here. Read on the smoothed network, since the text does
+    not say which of the two curves approaches log 2.
     """
     for draws in ("reused", "fresh"):
         end = _final_information(m, 0.1, draws)
         collapsed = _final_information(m, 0.1, f"{draws}_collapsed")
         yield all_of([above(end, collapsed)])
         yield all_of([within(end, collapsed, 0.2)])
-    yield all_of(below(one, 6.397, own_data=True) for alpha in (0.0, 0.1) for one in _information(m, alpha))
 
 
 @claim("M23", "Sec 2", "fig1")
 def smoothing_tightens_clusters(m: Numbers) -> Tests:
     """LS makes training clusters in the projection tighter, for every network
 
-    Spread within the classes, divided by the distance between them, of the first three rows of Fig. 1.
+    The share of the variance that lies within the classes, of the first three rows of Fig. 1.
     """
     yield all_of(below(_spread(m, row, 0.1), _spread(m, row, 0.0)) for row in (1, 2, 3))
 
 
 @claim("M24", "Sec 2", "fig1")
 def smoothed_clusters_are_regular_triangles(m: Numbers) -> Tests:
-    """LS clusters form near-regular triangles
+    """LS clusters form more regular triangles than clusters without LS
 
-    Longest side ÷ shortest side of the triangle of class means, 1 where it is regular: nearer to it than without LS.
+    Longest side ÷ shortest side of the triangle of class means, 1 where it is regular.
     """
     metrics = [f"mean_triangle_regularity_row{row}" for row in (1, 2, 3)]
     yield all_of(below(_fig1(m, metric, 0.1), _fig1(m, metric, 0.0)) for metric in metrics)
@@ -313,35 +317,31 @@ def projections_are_larger_without_smoothing(m: Numbers) -> Tests:
 
 @claim("M26", "Sec 3", "fig1")
 def validation_clusters_spread_with_smoothing(m: Numbers) -> Tests:
-    """With LS the validation clusters spread towards the centre while training clusters are tight
+    """With LS clusters of CIFAR-100 that are tight in training spread on validation
 
-    Spread on validation ÷ spread in training: above 1 with LS, and above that without LS.
+    The text says it of one cluster of the second row of Fig. 1. The share of the variance within the classes is larger
+    on validation. That they spread towards the centre is not tested.
     """
-
-    def ratio(row: int, alpha: float) -> Values:
-        return _spread(m, row, alpha, "held_out") / _spread(m, row, alpha)
-
-    yield all_of(above(ratio(row, 0.1), 1.0, unit="ratio") for row in (1, 2, 3))
-    yield all_of(above(ratio(row, 0.1), ratio(row, 0.0), unit="ratio") for row in (1, 2, 3))
+    yield all_of([above(_spread(m, 2, 0.1, "held_out") / _spread(m, 2, 0.1), 1.0, unit="ratio")])
 
 
 @claim("M27", "Sec 2", "fig1")
 def similar_classes_lie_in_an_arc(m: Numbers) -> Tests:
     """Two similar ImageNet classes lie in an arc with LS and as isotropic blobs without
 
-    Spread of the distance to the third template ÷ spread along the arc about it, of the two similar classes.
+    Spread of the distance to the third template ÷ spread along the arc about it, of the two similar classes: smaller
+    with LS than without.
     """
     yield all_of([below(_fig1(m, "arc_ratio_row4", 0.1), _fig1(m, "arc_ratio_row4", 0.0))])
 
 
-@claim("M28", "App B", "fig7", "text_appB")
+@claim("M28", "App B", "fig7")
 def translation_clusters_tighten_too(m: Numbers) -> Tests:
-    """Translation projections show the same tightening, with errors also in training
+    """Translation projections show the same tightening
 
-    That accuracy on training tokens is "well below 100 %" is below 95 %, chosen here.
+    The share of the variance of training tokens that lies within the three classes.
     """
     yield all_of([below(_spread(m, 1, 0.1, artifact="fig7"), _spread(m, 1, 0.0, artifact="fig7"))])
-    yield all_of(below(_fig1(m, "next_token_accuracy", alpha, artifact="text_appB"), 95.0) for alpha in (0.0, 0.1))
 
 
 @claim("M29", "Sec 4", "fig5", kind="identity")
@@ -350,15 +350,50 @@ def gamma_is_alpha(m: Numbers) -> Tests:
     yield all_of([identity(gamma_of_smoothed_labels)])
 
 
-@claim("M30", "abstract, Sec 4", "fig5", kind="implicit", against=["C02"])
+@claim("M30", "abstract, Sec 1, Sec 4", "fig5", against=["C02"])
 def smoothed_teachers_teach_worse(m: Numbers) -> Tests:
-    """Distillation is less effective if the teacher was trained with label smoothing, at T = 1 too
+    """Teachers trained with label smoothing produce inferior students
 
-    The abstract says it of label smoothing in general ("much less effective"); Fig. 5 has students of all teachers at
-    T = 1. Of every smoothed teacher the student is worse than that of the hard-target teacher.
+    Said of label smoothing in general ("much less effective"; by how much is not tested). Fig. 5 has students of all
+    teachers at T = 1: of every smoothed teacher the student is worse than that of the hard-target teacher.
     """
     alphas = m.present("teacher_alpha", "fig5", "top1", above=0.0, kd_temperature=1, **FIG5_STUDENT)
     yield all_of(below(_student(m, alpha, 1), _student(m, 0.0, 1)) for alpha in alphas)
+
+
+@claim("M31", "App B", "text_appB")
+def translation_errs_in_training(m: Numbers) -> Tests:
+    """Next-token accuracy of translation is well below 100 % in training too
+
+    "Around 80 %" in the text, of one network that is not named. Below 95 %, chosen here.
+    """
+
+    def accuracy(alpha: float) -> Values:
+        own = {"teacher": "", "student_alpha": alpha, "split": "train"}
+        return m("text_appB", "next_token_accuracy", {"student_alpha": ""}, **own)
+
+    yield all_of(below(accuracy(alpha), 95.0, own_data=True) for alpha in (0.0, 0.1))
+
+
+@claim("M32", "Sec 4", "fig6")
+def smoothing_erases_information(m: Numbers) -> Tests:
+    """Mutual information falls especially for the network with LS, which ends lower
+
+    The fall from the highest value is larger, and the end lower, than of the network on hard targets.
+    """
+    smooth, hard = (_final_information(m, alpha) for alpha in (0.1, 0.0))
+    yield all_of([below(smooth, hard)])
+    yield all_of([above(highest(_information(m, 0.1)) - smooth, highest(_information(m, 0.0)) - hard)])
+
+
+@claim("M33", "Sec 4", "fig5")
+def smoothed_teachers_are_better_networks(m: Numbers) -> Tests:
+    """Teachers trained with label smoothing have better accuracy than the hard-target teacher
+
+    Each α of Fig. 5.
+    """
+    every = m.present("student_alpha", "fig5", "top1", above=0.0, dataset="cifar10", teacher="", student="resnet56")
+    yield all_of(above(_teacher(m, alpha), _teacher(m, 0.0)) for alpha in every)
 
 
 # ------------------------------------------------------------ what several claims select

@@ -1,6 +1,7 @@
 """What Yuan et al. (2020), "Revisiting knowledge distillation via label smoothing regularization", claim.
 
-The main paper is not among our sources: claims are of its supplement and of the README of the released code.
+The main paper is not among our sources: claims are of its supplement and of the README of the released code. Some
+students have other batches than their baselines, as coded (Y-BATCH): Y01 to Y04 and Y10.
 """
 
 from __future__ import annotations
@@ -60,13 +61,18 @@ def distillation_helps(m: Numbers) -> Tests:
 def poor_teachers_teach(m: Numbers) -> Tests:
     """A poorly trained teacher, far less accurate than the student, still improves the student
 
-    Each pair of the README: the student is better than alone, and the teacher worse than the student alone.
+    Each pair of the README: the student is better than alone, and the teacher worse than the student alone by more than
+    10 points, chosen here.
     """
     yield all_of(
         above(m("readme_de_kd", "top1", teacher=poor, student=student), _alone(m, student)) for poor, student in POOR
     )
     yield all_of(
-        below(m("table2", "top1", dataset="cifar100", student=poor, method="ce", teacher=""), _alone(m, student))
+        below(
+            m("table2", "top1", dataset="cifar100", student=poor, method="ce", teacher=""),
+            _alone(m, student),
+            margin=10.0,
+        )
         for poor, student in POOR
     )
 
@@ -90,7 +96,8 @@ def self_training_helps(m: Numbers) -> Tests:
 def virtual_teachers_help(m: Numbers) -> Tests:
     """The virtual teacher (Tf-KD_reg) beats the baseline
 
-    Each of the three networks of Table 4.
+    Each of the three networks of Table 4, and of the four of the README. The released virtual teacher is label
+    smoothing of a smaller step (Y-REG).
     """
     yield all_of(
         above(
@@ -99,13 +106,15 @@ def virtual_teachers_help(m: Numbers) -> Tests:
         )
         for s in TABLE4
     )
+    yield all_of(above(_reg(m, "tf_kd_reg", s), _reg(m, "ce", s, teacher="")) for s in README)
 
 
 @claim("Y06", "Sec 2", "table4")
 def tuned_smoothing_stays_below(m: Numbers) -> Tests:
     """Even the best-tuned LSR stays below Tf-KD_reg
 
-    Each of the three networks; Table 4 contradicts the sentence for ResNet18.
+    Each of the three networks; Table 4 contradicts the sentence for ResNet18, whose released virtual teacher is label
+    smoothing of α = 0.1 (Y-REG): there only noise can decide.
     """
     yield all_of(
         below(
@@ -148,7 +157,7 @@ def virtual_teachers_are_no_smoothing(m: Numbers) -> Tests:
     yield all_of([identity(virtual_teacher_is_not_smoothing)])
 
 
-@claim("Y10", "README", "readme_reg_lsr", against=["Z10"])
+@claim("Y10", "README", "readme_reg_lsr")
 def virtual_teachers_are_on_par(m: Numbers) -> Tests:
     """Tf-KD_reg is on par with normal KD
 
@@ -171,7 +180,7 @@ def resnext_gains_a_point(m: Numbers) -> Tests:
 def smoothing_gains_less(m: Numbers) -> Tests:
     """LSR (alpha 0.1) improves over the baseline but less than Tf-KD_reg
 
-    Each of the four networks.
+    Each of the four networks. The released virtual teacher is label smoothing of a smaller step (Y-REG).
     """
     smooth = {s: _reg(m, "ls", s, teacher="") for s in README}
     yield all_of(above(smooth[s], _reg(m, "ce", s, teacher="")) for s in README)
@@ -182,8 +191,8 @@ def smoothing_gains_less(m: Numbers) -> Tests:
 def self_training_reaches_distillation(m: Numbers) -> Tests:
     """MobileNetV2 self-training ends at or above KD from ResNet18, both above the baseline (curves)
 
-    Accuracy of the last epoch in place of the mean of 20 read off a curve; "at or above" is at most 0.5 points below,
-    chosen here.
+    Accuracy of the last epoch in place of the mean of 20 read off a curve (the README's table has 70.96 and 71.05); "at
+    or above" is at most 0.5 points below, chosen here.
     """
 
     def end(method: str, **columns: Any) -> Values:
