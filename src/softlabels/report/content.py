@@ -46,8 +46,8 @@ class Verdict:
     note: str
     against: Sequence[str]
     bindings: Sequence[Mapping[str, str]]
-    bar: Mapping[str, float] | None
-    """Where zero, the interval and the effect lie, in per cent of the width; None without an interval."""
+    bar: Mapping[str, Any] | None
+    """Where the limits, the interval and the effect lie, in per cent of the width; None without an interval."""
 
 
 @dataclass(frozen=True)
@@ -155,13 +155,14 @@ def _verdict(one: Judged, row: Mapping[Any, Any]) -> Verdict:
     )
 
 
-def _bar(effect: Effect | None) -> dict[str, float] | None:
-    """The interval on an axis that is as wide on both sides of zero."""
+def _bar(effect: Effect | None) -> dict[str, Any] | None:
+    """The interval and the limits that the claim sets it, on an axis that is as wide on both sides of zero."""
     if effect is None or not effect.n or not math.isfinite(effect.low):
         return None
-    reach = 1.1 * max(abs(effect.low), abs(effect.high)) or 1.0
-    low, high, mean = (50 + 50 * value / reach for value in (effect.low, effect.high, effect.mean))
-    return {"low": low, "width": high - low, "effect": mean}
+    limits = [limit for limit in (effect.at_least, effect.at_most) if math.isfinite(limit)]
+    reach = 1.1 * max(map(abs, (effect.low, effect.high, *limits))) or 1.0
+    low, high, mean, *limits = (50 + 50 * value / reach for value in (effect.low, effect.high, effect.mean, *limits))
+    return {"low": low, "width": high - low, "effect": mean, "limits": limits}
 
 
 def _shown(artifact: Artifact, layout: Layout, verdicts: Sequence[Verdict]) -> Shown:
