@@ -98,7 +98,7 @@ def _over_steps(tensors: Arrays, classes: tuple[int, ...]) -> dict[tuple[int, Li
 
 def draw(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> Figure:
     """One panel, one column wide: a colour per α, a line style per reading, a band from min to max."""
-    figure = style.new_figure(style.ONE_COLUMN, 2.9)
+    figure = style.new_figure(style.ONE_COLUMN, 3.3)
     axes = figure.subplots()
     axes.set(xlabel="training step", ylabel="mutual information (nats)")
     if plotted.empty:
