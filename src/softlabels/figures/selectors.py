@@ -9,7 +9,7 @@ from typing import Any
 from softlabels.errors import SpecError
 from softlabels.grid.identity import run_id
 from softlabels.grid.parts.label_targets import Hard, Smooth
-from softlabels.grid.parts.probes import AnyProbe, ImageProbe, Probe, Tokens, Translations, answers
+from softlabels.grid.parts.probes import AnyProbe, ImageProbe, Probe, Tokens, Translations, covers
 from softlabels.grid.plan import Artifact, Member
 from softlabels.grid.spec import (
     Distill,
@@ -111,7 +111,7 @@ def shown_at(artifact: Artifact, member: Member) -> str:
     return next(iter(taught_at(artifact, member)), reported_checkpoint(artifact))
 
 
-def asked(artifact: Artifact, parent: Parent, unchanged: bool = False) -> tuple[Member, Probe] | None:
+def teacher_probe(artifact: Artifact, parent: Parent, unchanged: bool = False) -> tuple[Member, Probe] | None:
     """A teacher among the members, and its probe of training images at the checkpoint that teaches.
 
     None where there is none; with `unchanged` its images must not be augmented.
@@ -119,14 +119,14 @@ def asked(artifact: Artifact, parent: Parent, unchanged: bool = False) -> tuple[
     return next(
         (
             (member, probe)
-            for member, probe in _asked_anywhere(artifact, parent)
-            if answers(probe, parent.checkpoint) and not (unchanged and probe.views)
+            for member, probe in _teacher_probes(artifact, parent)
+            if covers(probe, parent.checkpoint) and not (unchanged and probe.views)
         ),
         None,
     )
 
 
-def _asked_anywhere(artifact: Artifact, parent: Parent) -> Iterable[tuple[Member, Probe]]:
+def _teacher_probes(artifact: Artifact, parent: Parent) -> Iterable[tuple[Member, Probe]]:
     """A teacher among the members, and each of its probes of training images."""
     for member in artifact.members:
         if member.run == parent.run:
@@ -135,18 +135,18 @@ def _asked_anywhere(artifact: Artifact, parent: Parent) -> Iterable[tuple[Member
                     yield member, probe
 
 
-def check_asked(artifact: Artifact, where: str) -> None:
-    """Refuse a teacher whose training images are asked, but not at the checkpoint that teaches.
+def check_teacher_probes(artifact: Artifact, where: str) -> None:
+    """Refuse a teacher whose training images are probed, but not at the checkpoint that teaches.
 
     Raises:
         SpecError: naming the family of the teacher.
     """
     for student in distilled(artifact):
         for parent in filter(None, (teacher_of(student.run), reference_of(student.run))):
-            other = next(iter(_asked_anywhere(artifact, parent)), None)
-            if other is not None and asked(artifact, parent) is None:
+            other = next(iter(_teacher_probes(artifact, parent)), None)
+            if other is not None and teacher_probe(artifact, parent) is None:
                 raise SpecError(
-                    f"{where} probes: {other[0].family} teaches {student.family} at {parent.checkpoint} and is asked "
+                    f"{where} probes: {other[0].family} teaches {student.family} at {parent.checkpoint} and is probed "
                     f"at {other[1].checkpoints}; give its probe checkpoints: {parent.checkpoint}"
                 )
 
@@ -173,7 +173,7 @@ def probe_of(artifact: Artifact, family: str, what: str, split: str, checkpoint:
         if (
             isinstance(probe, ImageProbe)
             and (probe.what, probe.split, probe.views) == (what, split, 0)
-            and answers(probe, checkpoint)
+            and covers(probe, checkpoint)
         ):
             return probe
     return None

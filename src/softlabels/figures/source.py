@@ -113,12 +113,12 @@ class Source:
         self, artifact: Artifact, parent: Parent, seed: int, unchanged: bool = False
     ) -> tuple[np.ndarray, np.ndarray] | None:
         """Logits `[M, K]` of a teacher on training images, at the checkpoint that teaches the `seed` of a student, and
-        labels `[M]`; None where no probe of the artifact asks for them (`selectors.asked`), or it is not there.
+        labels `[M]`; None where no probe of the artifact has them (`selectors.teacher_probe`), or it is not there.
 
         Raises:
             DataError: as `probe`, or the file has no logits at that checkpoint.
         """
-        if (found := selectors.asked(artifact, parent, unchanged)) is None:
+        if (found := selectors.teacher_probe(artifact, parent, unchanged)) is None:
             return None
         own, name = parent.seed_for(seed), f"logits/{tensor_label(parent.checkpoint)}"
         tensors = self.probe(found[0], own, found[1])

@@ -30,7 +30,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-DRAWING = Drawing(("checkpoint",), by_temperature=True, check=selectors.check_asked)
+DRAWING = Drawing(("checkpoint",), by_temperature=True, check=selectors.check_teacher_probes)
 
 
 def measure(artifact: Artifact, source: Source) -> Measured:

@@ -34,7 +34,7 @@ REACHED = 1e-6
 COLUMNS = ("facet", "method", "metric", "mean", "std", "n", "gain", "low", "high", "run_id")
 
 
-DRAWING = Drawing(("checkpoint",), check=selectors.check_asked)
+DRAWING = Drawing(("checkpoint",), check=selectors.check_teacher_probes)
 
 
 def measure(artifact: Artifact, source: Source) -> Measured:

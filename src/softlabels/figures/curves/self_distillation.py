@@ -63,7 +63,7 @@ def _check(artifact: Artifact, where: str) -> None:
                 f"{where} self_distillation shows networks on labels and what they teach, and the teacher of "
                 f"{member.family} is not among families"
             )
-        if selectors.asked(artifact, teacher, unchanged=True) is None:
+        if selectors.teacher_probe(artifact, teacher, unchanged=True) is None:
             raise SpecError(
                 f"{where} probes: {family} teaches {member.family} and needs "
                 f"{{split: train, what: logits, checkpoints: {teacher.checkpoint}}}"

@@ -46,7 +46,7 @@ def _check(artifact: Artifact, where: str) -> None:
             )
         teacher = teacher_of(member.run)
         assert teacher is not None
-        if selectors.asked(artifact, teacher) is None:
+        if selectors.teacher_probe(artifact, teacher) is None:
             raise SpecError(
                 f"{where} γ of family {member.family} needs its teacher in a family of the artifact, with a probe of "
                 f"split: train and checkpoints: {teacher.checkpoint}"
@@ -96,7 +96,12 @@ def gammas(artifact: Artifact, source: Source, member: Member) -> dict[int, floa
     from softlabels.metrics.soft_targets import gamma
 
     teacher, temperature = teacher_of(member.run), selectors.temperature_of(member.run)
-    if teacher is None or temperature is None or np.isinf(temperature) or selectors.asked(artifact, teacher) is None:
+    if (
+        teacher is None
+        or temperature is None
+        or np.isinf(temperature)
+        or selectors.teacher_probe(artifact, teacher) is None
+    ):
         return None
     found = {seed: source.training_logits(artifact, teacher, seed) for seed in member.seeds}
     return {seed: gamma(*logits, temperature) for seed, logits in found.items() if logits is not None}

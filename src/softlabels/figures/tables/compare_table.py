@@ -32,7 +32,7 @@ from softlabels.papers.flags import explain
 
 
 def _check(artifact: Artifact, where: str) -> None:
-    selectors.check_asked(artifact, where)
+    selectors.check_teacher_probes(artifact, where)
     for family in dict.fromkeys(member.family for member in artifact.members):
         for probe in selectors.token_probes(artifact, family):
             if probe.split != "train":

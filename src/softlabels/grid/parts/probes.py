@@ -178,8 +178,8 @@ class Tokens:
 ImageProbe = Probe | ClassMeans | Samples
 
 
-def answers(probe: ImageProbe, checkpoint: str) -> bool:
-    """Whether a probe asks the weights at a checkpoint: last, best or step:<n>."""
+def covers(probe: ImageProbe, checkpoint: str) -> bool:
+    """Whether a probe takes the weights at a checkpoint: last, best or step:<n>."""
     return probe.checkpoints == checkpoint or (probe.checkpoints == "milestones" and checkpoint.startswith("step:"))
 
 
