@@ -17,7 +17,7 @@ from test_figures import CLEAN, TEACHER, artifact, made, make_logits, member, sm
 from softlabels.data.prepare import prepare
 from softlabels.errors import DataError, SpecError
 from softlabels.figures import make
-from softlabels.figures.drawing import check
+from softlabels.figures.drawing import check, check_teachers
 from softlabels.figures.selectors import reported_checkpoint
 from softlabels.files import read_json, write_json
 from softlabels.grid.expand import load_plan
@@ -26,7 +26,7 @@ from softlabels.grid.identity import dataset_id, needed_cache, probe_id, run_id
 from softlabels.grid.parts.label_targets import Smooth
 from softlabels.grid.parts.probes import Probe
 from softlabels.grid.plan import Artifact, Member, Plan
-from softlabels.grid.spec import Distill, EqualEntropy, MeanLabel, RunSpec, Teacher, reference_of, teacher_of
+from softlabels.grid.spec import Distill, EqualEntropy, MeanLabel, RunSpec, Teacher, teacher_of
 from softlabels.layout import Layout
 from softlabels.metrics.diversity import confidence_diversity
 from softlabels.metrics.rows import key_columns, read_rows
@@ -420,14 +420,19 @@ def test_the_best_on_validation_teaches_and_is_asked_and_shown_and_the_last_in_t
     }  # fmt: skip
 
 
-def test_teachers_that_are_drawn_without_students_teach_at_the_last_checkpoint(paper: Plan) -> None:
-    """These drawings read the last one, and do not see whom it taught."""
-    alone = {"entropy", "class_probabilities", "softened_teacher"}
-    shown = {run_id(m.run) for a in paper.artifacts.values() if a.plot in alone for m in a.members}
-    parents = [p for run in paper.runs.values() for p in (teacher_of(run), reference_of(run)) if p is not None]
-    taught = {(run_id(p.run), p.checkpoint) for p in parents if isinstance(p.run, RunSpec)}
-    assert shown & {run for run, _ in taught}
-    assert {checkpoint for run, checkpoint in taught if run in shown} == {"last"}
+def test_a_teacher_that_is_drawn_at_the_last_checkpoint_teaches_there(paper: Plan) -> None:
+    """These drawings do not see whom it taught."""
+    shown = [a for a in paper.artifacts.values() if a.plot in ("entropy", "class_probabilities", "softened_teacher")]
+    check_teachers(shown, paper.runs.values())
+    teacher = next(m for m in shown[0].members if isinstance(m.run, RunSpec))
+
+    def student(checkpoint: str) -> RunSpec:
+        assert isinstance(teacher.run, RunSpec)
+        return replace(teacher.run, targets=Distill(Teacher(teacher.run, checkpoint=checkpoint), 1.0))
+
+    with refused(SpecError, f"artifact {shown[0].id}", teacher.family, "best"):
+        check_teachers(shown, [student("best")])
+    check_teachers(shown, [student("best"), student("last")])
 
 
 def test_the_register_compares_each_reading_at_the_checkpoint_that_it_reports(paper: Plan) -> None:

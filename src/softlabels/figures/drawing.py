@@ -15,7 +15,7 @@ Every plan imports the modules that it uses: none imports numpy, pandas, scipy, 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,8 +27,9 @@ from softlabels.figures import selectors
 from softlabels.figures.shown_classes import custom_tables
 from softlabels.files import sha256
 from softlabels.grid.files import artifact_dict, digest
+from softlabels.grid.identity import run_id
 from softlabels.grid.plan import Artifact
-from softlabels.grid.spec import is_solved, on_labels, reference_of, teacher_of
+from softlabels.grid.spec import Run, RunSpec, TranslationSpec, is_solved, on_labels, reference_of, teacher_of
 from softlabels.versions import PACKAGE, code_version
 
 CUSTOM = "custom:"
@@ -52,6 +53,8 @@ class Drawing:
     """Shows networks trained on labels, without a teacher."""
     by_temperature: bool = False
     """Places students by T, which must be a number."""
+    reads_last: bool = False
+    """Reads the last weights, also of a network that teaches."""
     tasks: tuple[str, ...] = ("image",)
     """Tasks of the networks that it shows."""
     of_networks: bool = True
@@ -160,6 +163,29 @@ def check(artifact: Artifact) -> None:
         except SpecError as error:  # of a rule of class sets, say, which does not know the artifact
             said = str(error)
             raise SpecError(said if said.startswith(where[:-1]) else f"{where} {said}") from None
+
+
+def check_teachers(artifacts: Iterable[Artifact], runs: Iterable[Run]) -> None:
+    """Refuse a teacher that would be drawn at its last weights where it teaches at others alone.
+
+    Raises:
+        SpecError: naming the artifact and the family.
+    """
+    taught: dict[str, set[str]] = {}
+    for run in runs:
+        for parent in (teacher_of(run), reference_of(run)):
+            if parent is not None and isinstance(parent.run, RunSpec | TranslationSpec):
+                taught.setdefault(run_id(parent.run), set()).add(parent.checkpoint)
+    for artifact in artifacts:
+        if is_custom(artifact.plot) or not module_of(artifact).DRAWING.reads_last:
+            continue
+        for member in artifact.members:
+            if (found := taught.get(run_id(member.run))) and "last" not in found:
+                raise SpecError(
+                    f"artifact {artifact.id}: {artifact.plot} draws {member.family} at its last weights, and it "
+                    f"teaches at {' and '.join(sorted(found))}; let it teach at last too "
+                    "(targets.teacher.checkpoint), or take it out of families"
+                )
 
 
 def _check_splits(artifact: Artifact, where: str) -> None:

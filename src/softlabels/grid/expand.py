@@ -14,6 +14,7 @@ import yaml
 
 from softlabels.errors import SpecError
 from softlabels.figures.drawing import check as check_drawable
+from softlabels.figures.drawing import check_teachers
 from softlabels.grid.config import Config, GridFile, ScaleFile, numbers, read_yaml, with_new_names
 from softlabels.grid.families import Grid
 from softlabels.grid.identity import run_id
@@ -72,6 +73,7 @@ def load_plan(config: Mapping[str, Any], root: Path) -> Plan:
             check_drawable(artifact)
             artifacts[artifact.id] = artifact
     runs, seeds = _shared_runs(artifacts.values())
+    check_teachers(artifacts.values(), runs.values())
     lowered = {run_id(run) for grid in grids for run in grid.in_fp32} & runs.keys()
     return Plan(
         scale=scale["scale"],

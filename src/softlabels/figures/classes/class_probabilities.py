@@ -59,7 +59,9 @@ def _check(artifact: Artifact, where: str) -> None:
     check_probed(artifact.members, artifact, "logits", ("train",), where)
 
 
-DRAWING = Drawing(("classes", "temperatures", "similar", "compare_with"), labels_only=True, check=_check)
+DRAWING = Drawing(
+    ("classes", "temperatures", "similar", "compare_with"), labels_only=True, reads_last=True, check=_check
+)
 
 
 def measure(artifact: Artifact, source: Source) -> Measured:

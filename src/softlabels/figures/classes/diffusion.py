@@ -100,7 +100,7 @@ def _check(artifact: Artifact, where: str) -> None:
     check_probed(students, artifact, PROBES[distance_of(artifact)], ("train", "held_out"), where)
 
 
-DRAWING = Drawing(("classes", "sets", "temperatures", "distance", "compare_with"), check=_check)
+DRAWING = Drawing(("classes", "sets", "temperatures", "distance", "compare_with"), reads_last=True, check=_check)
 
 
 def measure(artifact: Artifact, source: Source) -> Measured:

@@ -85,7 +85,7 @@ def _three(value: Any) -> bool:
     return isinstance(value, list | tuple) and len(value) == 3
 
 
-DRAWING = Drawing(("method", "rows"), tasks=ANY, check=_check)
+DRAWING = Drawing(("method", "rows"), reads_last=True, tasks=ANY, check=_check)
 
 
 def measure(artifact: Artifact, source: Source) -> Measured:

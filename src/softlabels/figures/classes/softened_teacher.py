@@ -67,7 +67,7 @@ def _check(artifact: Artifact, where: str) -> None:
     settings_of(artifact)
 
 
-DRAWING = Drawing(("target", "temperatures", "alpha"), labels_only=True, check=_check)
+DRAWING = Drawing(("target", "temperatures", "alpha"), labels_only=True, reads_last=True, check=_check)
 
 
 def measure(artifact: Artifact, source: Source) -> Measured:

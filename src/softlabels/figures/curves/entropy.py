@@ -68,7 +68,7 @@ def _check(artifact: Artifact, where: str) -> None:
         raise SpecError(f"{where} options.match needs one hard-label and one smoothed teacher (α > 0) of a network")
 
 
-DRAWING = Drawing(("temperatures", "match", "compare_with"), labels_only=True, check=_check)
+DRAWING = Drawing(("temperatures", "match", "compare_with"), labels_only=True, reads_last=True, check=_check)
 
 
 def measure(artifact: Artifact, source: Source) -> Measured:
