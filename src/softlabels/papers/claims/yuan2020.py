@@ -39,7 +39,7 @@ POOR = (
 """Poorly trained teacher, student."""
 
 
-@claim("Y01", "README (main paper not in the seed)", "readme_re_kd", "readme_baseline")
+@claim("Y01", "README (the main paper is not at hand)", "readme_re_kd", "readme_baseline")
 def weaker_networks_teach(m: Numbers) -> Tests:
     """Reversed KD: a weaker student improves its teacher
 

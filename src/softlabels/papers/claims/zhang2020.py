@@ -241,7 +241,7 @@ def labels_have_one_mean(m: Numbers) -> Tests:
     )
 
 
-@claim("Z18", "Sec 3.1, App A.2 (appendix not in the seed)", "fig3", "fig3_variants")
+@claim("Z18", "Sec 3.1, App A.2 (the appendix is not at hand)", "fig3", "fig3_variants")
 def softening_the_teacher_alone_calibrates_better(m: Numbers) -> Tests:
     """Softening only the teacher gives better calibrated students than softening both
 
@@ -276,7 +276,7 @@ def smoothing_raises_uncertainty_alone(m: Numbers) -> Tests:
     yield all_of([identity(smoothing_has_no_diversity)])
 
 
-@claim("Z22", "Sec 6, App A.8 (appendix not in the seed)", "fig3_variants", kind="implicit")
+@claim("Z22", "Sec 6, App A.8 (the appendix is not at hand)", "fig3_variants", kind="implicit")
 def ranking_matters(m: Numbers) -> Tests:
     """Beta smoothing that ranks the examples is better than draws dealt out at random
 
