@@ -469,7 +469,8 @@ def test_the_cache_budget(tmp_path: Path) -> None:
         plan = load_plan(config(scale="paper", papers=papers, cache={"max_bytes": 1e9}), ROOT)
         with refused(SpecError, "cache.max_bytes", f"{size} GB"):
             check_cache_budget(plan)
-    check_cache_budget(load_plan(config(scale="paper"), ROOT))
+    for variants in (False, True):
+        check_cache_budget(load_plan(config(scale="paper", variants=variants), ROOT))
     check_cache_budget(load_plan(config(scale="paper", cache={"max_bytes": None}), ROOT))
 
 
