@@ -87,7 +87,7 @@ def runs(draw: st.DrawFn) -> s.RunSpec:
     return s.RunSpec(dataset, draw(models), targets, dataclasses.replace(draw(recipes), augment=augment))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(runs())
 def test_from_dict_is_the_inverse_of_to_dict(run: s.RunSpec) -> None:
     through_json = json.loads(json.dumps(s.to_dict(run)))

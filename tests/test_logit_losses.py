@@ -21,7 +21,7 @@ classes = st.integers(2, 12)
 alphas = st.floats(0, 0.99)
 seeds = st.integers(0, 2**31)
 temperatures = st.floats(0.3, 30).filter(lambda T: T != 1)
-few = settings(max_examples=40, deadline=None)
+few = settings(max_examples=40)
 
 
 def draw(seed: int, K: int, B: int = 6) -> tuple[Tensor, Tensor, Tensor]:

@@ -16,7 +16,7 @@ from softlabels.errors import DataError, SpecError
 from softlabels.metrics.beta_smoothing import diversity, label_values, mean_label, ranks, shape_of_label, targets
 from softlabels.metrics.soft_targets import effective_label, entropy
 
-untimed = settings(max_examples=50, deadline=None)
+few = settings(max_examples=50)
 shapes = st.floats(0.05, 500)
 
 
@@ -27,13 +27,13 @@ def test_the_papers_shape_is_3():
     assert mean_label(3, beta=0.6) == pytest.approx(0.85)
 
 
-@untimed
+@few
 @given(shapes, st.floats(0.05, 1))
 def test_shape_and_label_are_inverse(a, beta):
     assert shape_of_label(mean_label(a, beta), beta) == pytest.approx(a, rel=1e-9)
 
 
-@untimed
+@few
 @given(shapes)
 def test_mean_and_entropy_are_scipys(a):
     assert mean_label(a) == pytest.approx(beta_distribution(a, 1).mean())
@@ -74,7 +74,7 @@ def test_ranks_by_the_largest_or_by_the_true_class():
     assert ranks(logits, labels, "true_class").tolist() == [0, 2, 1]  # the confident errors are smoothed most
 
 
-@untimed
+@few
 @given(
     arrays(np.int64, (7, 3), elements=st.integers(0, 2)),
     arrays(np.int64, (7,), elements=st.integers(0, 2)),
@@ -103,7 +103,7 @@ def test_probabilities_that_round_to_1_keep_their_order():
         assert ranks(logits, [0, 0, 0], by).tolist() == [2, 0, 1]
 
 
-@untimed
+@few
 @given(st.integers(2, 20), st.integers(1, 40), st.integers(0, 2**16))
 def test_targets_are_distributions_with_their_value_on_the_label(num_classes, m, seed):
     rng = np.random.default_rng(seed)

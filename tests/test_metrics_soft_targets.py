@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from refusals import refused
@@ -30,7 +30,6 @@ from softlabels.metrics.soft_targets import (
 K = 12
 LOGITS = 3 * np.random.default_rng(7).normal(size=(600, K))
 
-untimed = settings(deadline=None)
 logits_of_few = arrays(np.float64, (6, 4), elements=st.floats(-30, 30))
 labels_of_few = arrays(np.int64, (6,), elements=st.integers(0, 3))
 temperatures = st.floats(0.1, 50)
@@ -111,7 +110,6 @@ def test_logits_are_worked_on_in_blocks(monkeypatch):
     assert sum(seen) == 2 * len(LOGITS)
 
 
-@untimed
 @given(arrays(np.float64, (6, 4), elements=st.floats(-8, 8)), labels_of_few, st.floats(1, 50))
 def test_log_odds_are_those_of_softmax(logits, labels, temperature):
     p = softmax(logits, temperature)[np.arange(6), labels]
@@ -130,7 +128,6 @@ def test_logits_that_are_given_stay_as_they_are():
     assert (logits == [[2, 0], [0, 2]]).all()
 
 
-@untimed
 @given(logits_of_few, labels_of_few, temperatures, st.floats(0.05, 1))
 def test_the_effective_label_mixes_hard_labels_and_targets(logits, labels, temperature, beta):
     own = softmax(logits, temperature)[np.arange(6), labels]
@@ -145,7 +142,6 @@ def test_targets_smoothed_over_the_others_have_a_label_of_1_minus_epsilon():
     assert effective_label(smoothed, [0, 3], beta=0.4) == pytest.approx(0.94)
 
 
-@untimed
 @given(st.floats(0.3, 60), st.floats(0.5, 30), st.sampled_from([1.0, 0.4]))
 def test_the_temperature_of_a_label_in_closed_form(temperature, gap, beta):
     """Of two classes p_y = 1/(1 + exp(−gap/T))."""

@@ -15,7 +15,7 @@ from scipy.special import log_softmax, softmax
 from softlabels.errors import SpecError
 from softlabels.metrics.virtual_teacher import released_smoothing, softened
 
-untimed = settings(max_examples=50, deadline=None)
+few = settings(max_examples=50)
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "conventions.md"
 
 
@@ -33,7 +33,7 @@ def released_loss(logits: np.ndarray, labels: np.ndarray, T: float, beta: float,
     return (1 - beta) * cross_entropy(np.eye(num_classes)[labels], logits) + beta * multiplier * divergence
 
 
-@untimed
+@few
 @given(
     st.sampled_from([2, 10, 100]),
     st.floats(1, 60),
@@ -64,7 +64,7 @@ def test_the_loss_with_the_equations_targets_is_another_one():
     assert true / wrong == pytest.approx(np.exp((0.99 - 0.01 / 99) / 20))
 
 
-@untimed
+@few
 @given(st.integers(2, 1000), st.floats(0.5, 100), st.sampled_from(["equations", "released"]))
 def test_softened_targets_are_distributions_and_uniform_when_hot(num_classes, temperature, form):
     true, wrong = softened(num_classes, temperature, form)

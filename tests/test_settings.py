@@ -10,7 +10,7 @@ import pytest
 from softlabels.grid.expand import load_plan
 from softlabels.grid.identity import run_id
 from softlabels.grid.plan import Plan
-from softlabels.pages.settings import PAPERS
+from softlabels.papers.claims import PAPERS
 from softlabels.papers.register import entries
 from softlabels.papers.settings import Setting, departs, members, ours, settings, values_of
 
@@ -83,7 +83,7 @@ def test_the_page_gives_a_reason_for_every_default_that_is_not_the_policys(plan:
     reasons = re.search(r"\| reason \| entries \|\n(.*?)\n\n", page, re.DOTALL)
     assert reasons is not None
     assert set(re.findall(r"[MCYZ]-[A-Z]+", reasons[1])) == {
-        entry for line in LINES if departs(plan, line) for entry in line.register
+        entry for line in LINES if departs(line, ours(plan, line)) for entry in line.register
     }
 
 

@@ -10,7 +10,7 @@ PINNED = [4, 5, 7, 10, 12, 17, 18, 35]
 LABELS = st.lists(st.integers(0, 6), min_size=2, max_size=120).map(lambda x: np.array(x, dtype=np.int64))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(labels=LABELS, data=st.data(), seed=st.integers(0, 2**31))
 def test_split_is_disjoint_complete_and_stratified(labels, data, seed):
     holdout = data.draw(st.integers(0, len(labels) - 1))
@@ -24,7 +24,7 @@ def test_split_is_disjoint_complete_and_stratified(labels, data, seed):
         assert abs((labels[val] == label).sum() - share) < 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(labels=LABELS, data=st.data())
 def test_limit_keeps_a_subset_of_what_the_split_left(labels, data):
     holdout = data.draw(st.integers(0, len(labels) - 1))

@@ -23,7 +23,7 @@ TEMPERATURES = (1, 2, 3, 64)
 seeds = st.integers(0, 2**31)
 tokens = st.integers(1, 8)
 types = st.integers(2, 60)
-few = settings(max_examples=40, deadline=None)
+few = settings(max_examples=40)
 
 Teaching = DenseTeacher | SparseTeacher | None
 

@@ -29,7 +29,7 @@ from softlabels.files import sha256
 from softlabels.grid.files import artifact_dict, digest
 from softlabels.grid.identity import run_id
 from softlabels.grid.plan import Artifact
-from softlabels.grid.spec import Run, RunSpec, TranslationSpec, is_solved, on_labels, reference_of, teacher_of
+from softlabels.grid.spec import Run, is_solved, on_labels, reference_of, teacher_of
 from softlabels.versions import PACKAGE, code_version
 
 CUSTOM = "custom:"
@@ -174,7 +174,7 @@ def check_teachers(artifacts: Iterable[Artifact], runs: Iterable[Run]) -> None:
     taught: dict[str, set[str]] = {}
     for run in runs:
         for parent in (teacher_of(run), reference_of(run)):
-            if parent is not None and isinstance(parent.run, RunSpec | TranslationSpec):
+            if parent is not None and isinstance(parent.run, Run):
                 taught.setdefault(run_id(parent.run), set()).add(parent.checkpoint)
     for artifact in artifacts:
         if is_custom(artifact.plot) or not module_of(artifact).DRAWING.reads_last:

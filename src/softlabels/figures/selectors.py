@@ -106,6 +106,11 @@ def taught_at(artifact: Artifact, member: Member | None = None) -> tuple[str, ..
     return tuple(dict.fromkeys(t.checkpoint for m in students if (t := teacher_of(m.run)) is not None))
 
 
+def of_teachers(artifact: Artifact) -> str:
+    """What a face says beside "last checkpoint" where teachers are drawn at the best one (`shown_at`)."""
+    return ", of teachers the best" if "best" in taught_at(artifact) else ""
+
+
 def shown_at(artifact: Artifact, member: Member) -> str:
     """The checkpoint whose accuracy is drawn of a member: the one at which it teaches, else the reported one."""
     return next(iter(taught_at(artifact, member)), reported_checkpoint(artifact))

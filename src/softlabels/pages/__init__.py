@@ -13,6 +13,7 @@ from pathlib import Path
 
 from softlabels.pages import benchmarks, readme, results, settings
 from softlabels.papers import coverage
+from softlabels.papers.claims import PAPERS
 
 Maker = Callable[[Path], str]
 BLOCKS: Mapping[str, Maker] = (
@@ -26,7 +27,7 @@ BLOCKS: Mapping[str, Maker] = (
             *(results.mnist_methods, results.mnist_differences, results.verdict_power),
         )
     }
-    | {f"settings_{paper}": partial(settings.of_paper, paper=paper) for paper in settings.PAPERS}
+    | {f"settings_{paper}": partial(settings.of_paper, paper=paper) for paper in PAPERS}
     | {f"bench_{part}": partial(benchmarks.ratios, part=part) for part in benchmarks.PARTS}
 )
 PAGES: Mapping[str, Maker] = {"docs/coverage.md": coverage.page, "docs/commands.md": readme.commands}

@@ -9,8 +9,7 @@ from softlabels.grid.expand import load_plan
 from softlabels.grid.plan import Plan
 from softlabels.pages.cells import table
 from softlabels.papers import settings
-
-PAPERS = ("muller2019", "chandrasegaran2022", "yuan2020", "zhang2020")
+from softlabels.papers.claims import PAPERS
 
 
 @cache
@@ -27,7 +26,8 @@ def settings_otherwise(root: Path) -> str:
     """Where our default is not what the policy would have, by entry of the register."""
     found: dict[tuple[str, str, str, str], None] = {}
     for line in settings.settings():
-        if settings.departs(_plan(root), line):
+        value = settings.ours(_plan(root), line)
+        if settings.departs(line, value):
             for name in line.register:
-                found[name, f"`{line.setting}`", line.expected, settings.ours(_plan(root), line)] = None
+                found[name, f"`{line.setting}`", line.expected, value] = None
     return table(("register", "setting", "by the policy", "ours"), [list(row) for row in sorted(found)])

@@ -107,18 +107,29 @@ def together(parts: Sequence[Values], by_seed: Mapping[int, float], of: str) -> 
     return one if by_seed and not one.missing else one.absent(f"a seed that {of} of {one.metric} have")
 
 
-def along(operation: Callable[..., float], *columns: Sequence[Values], least: int = 2) -> Values:
-    """An operation on sequences of values (over temperatures, say), seed by seed; of another unit than theirs.
+def shared_seeds(parts: Sequence[Values]) -> list[int]:
+    """The seeds that all of them have."""
+    return sorted(set.intersection(*(set(part.by_seed) for part in parts)))
+
+
+def along(
+    operation: Callable[..., float], *columns: Sequence[Values], least: int = 2, same_unit: bool = False
+) -> Values:
+    """An operation on sequences of values (over temperatures, say), seed by seed.
 
     Args:
         least: how many values it needs.
+        same_unit: the result has the unit of the values, so that one example changes it as much.
     """
     parts = [part for column in columns for part in column]
     if min(map(len, columns)) < least:
         return parts[0].absent(f"several values to compare ({said(parts[0].selected[0])})")
-    seeds = sorted(set.intersection(*(set(part.by_seed) for part in parts)))
-    found = {s: float(operation(*(np.array([v.by_seed[s] for v in column]) for column in columns))) for s in seeds}
-    return replace(together(parts, found, "all"), resolution=0.0)
+    found = {
+        s: float(operation(*(np.array([v.by_seed[s] for v in column]) for column in columns)))
+        for s in shared_seeds(parts)
+    }
+    one = together(parts, found, "all")
+    return one if same_unit else replace(one, resolution=0.0)
 
 
 Artifacts = Mapping[str, Mapping[str, pd.DataFrame]]
@@ -171,16 +182,18 @@ class Numbers:
         )
 
     def _resolution(self, found: pd.DataFrame, artifact: str, metric: str) -> float:
-        """Of the smallest of the sets of examples that shares are of, or the step of the α that were tried; 0 where
-        that is not recorded."""
+        """Of values on a grid its step, of shares that of the smallest set of examples; 0 where neither is recorded."""
         scale = {"points": 100.0, "of examples": 1.0}.get(unit_of(metric), 0.0)
-        steps = self.artifacts.get(artifact, {}).get(f"{metric}_step" if metric == "optimal_alpha" else "num_examples")
-        own: Sequence[float] = (
-            () if steps is None else steps.merge(found[[*PLACE]].drop_duplicates(), on=[*PLACE])["value"].tolist()
-        )
-        if not own:
-            return 0.0
-        return float(max(own)) if metric == "optimal_alpha" else scale / float(min(own))
+
+        def recorded(name: str) -> list[float]:
+            rows = self.artifacts.get(artifact, {}).get(name)
+            here = found[[*PLACE]].drop_duplicates()
+            return [] if rows is None else [*map(float, rows.merge(here, on=[*PLACE])["value"])]
+
+        if steps := recorded(f"{metric}_step"):
+            return max(steps)
+        counts = recorded("num_examples") if scale else []
+        return scale / min(counts) if counts else 0.0
 
     def present(
         self,

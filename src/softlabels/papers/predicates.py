@@ -13,7 +13,7 @@ import numpy as np
 from softlabels.errors import SpecError
 from softlabels.papers.effects import Effect, difference
 from softlabels.papers.identities import Sides
-from softlabels.papers.numbers import Values, along, spelled, together, unit_of
+from softlabels.papers.numbers import Values, along, shared_seeds, spelled, together, unit_of
 
 OTHER_DATA = "the paper's own data"
 """Beginning of what is missing where a comparison is about these and others stand for them."""
@@ -97,12 +97,7 @@ def below(
     left: Values, right: Values | float, margin: float = 0.0, unit: str = "", own_data: bool = False
 ) -> Comparison:
     """The other way round: right − left is more than the margin."""
-
-    def effects() -> list[Effect]:
-        high = right if isinstance(right, Values) else _constant(right, left)
-        return [difference(high, left, at_least=margin)]
-
-    return _compared([left, right], effects, unit, own_data)
+    return _compared([left, right], lambda: [difference(-1.0 * left, -1.0 * right, at_least=margin)], unit, own_data)
 
 
 def within(
@@ -188,10 +183,6 @@ def _pairs(values: Sequence[Values]) -> list[tuple[Values, Values]]:
     return [] if any(value.missing for value in values) else [*pairwise(values)]
 
 
-def _constant(number: float, like: Values) -> Values:
-    return replace(like, by_seed=dict.fromkeys(like.by_seed, number), selected=())
-
-
 def _top(values: Sequence[Values], lowest: bool) -> Values:
     sign = -1 if lowest else 1
 
@@ -200,7 +191,7 @@ def _top(values: Sequence[Values], lowest: bool) -> Values:
         others = (table.sum(1, keepdims=True) - table) / (table.shape[1] - 1) if table.shape[1] > 1 else table
         return table[(sign * others).argmax(0), range(table.shape[1])]
 
-    seeds = sorted(set.intersection(*(set(value.by_seed) for value in values)))
+    seeds = shared_seeds(values)
     columns = [np.array([value.by_seed[seed] for seed in seeds]) for value in values]
     return together(values, dict(zip(seeds, map(float, chosen(*columns)), strict=True)) if seeds else {}, "all")
 
@@ -210,7 +201,7 @@ def _top(values: Sequence[Values], lowest: bool) -> Values:
 
 def highest(values: Sequence[Values]) -> Values:
     """The largest, seed by seed."""
-    return replace(along(np.max, values, least=1), resolution=max(value.resolution for value in values))
+    return along(np.max, values, least=1, same_unit=True)
 
 
 def slope(x: Sequence[float], values: Sequence[Values]) -> Values:
@@ -233,9 +224,7 @@ def lowest_at(x: Sequence[float], values: Sequence[Values]) -> Values:
 
 def at(position: Values, x: Sequence[float], values: Sequence[Values]) -> Values:
     """Seed by seed, the value at a position between those at x, on straight lines; beyond them that of the nearest."""
-    seeds = sorted(set.intersection(*(set(part.by_seed) for part in (*values, position))))
-    found = {s: float(np.interp(position.by_seed[s], x, [value.by_seed[s] for value in values])) for s in seeds}
-    return together([*values, position], found, "all")
+    return along(lambda y: np.interp(y[-1], x, y[:-1]), [*values, position], same_unit=True)
 
 
 def correlated(left: Sequence[Values], right: Sequence[Values]) -> Values:

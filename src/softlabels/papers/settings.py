@@ -276,8 +276,7 @@ def _rate(run: Run) -> str | None:
     if run.recipe.steps == 0:
         return None
     own = run.recipe.optimiser
-    parts = [f"{_group(g)} {_number(own.lr * g.lr_factor)}" for g in own.groups if g.lr_factor != 1]
-    return "; ".join([_number(own.lr), *parts])
+    return _by_group(own.lr, [(g, own.lr * g.lr_factor) for g in own.groups if g.lr_factor != 1])
 
 
 def _decay(run: Run) -> str | None:
@@ -286,8 +285,12 @@ def _decay(run: Run) -> str | None:
     if run.recipe.steps == 0:
         return None
     own = run.recipe.optimiser
-    parts = [f"{_group(g)} {_number(g.weight_decay)}" for g in own.groups if g.weight_decay is not None]
-    return "; ".join([_number(own.weight_decay), *parts])
+    return _by_group(own.weight_decay, [(g, g.weight_decay) for g in own.groups if g.weight_decay is not None])
+
+
+def _by_group(value: float, others: Iterable[tuple[ParameterGroup, float]]) -> str:
+    """The value of all parameters but those of some groups, and theirs."""
+    return "; ".join([_number(value), *(f"{_group(group)} {_number(own)}" for group, own in others)])
 
 
 def _group(own: ParameterGroup) -> str:
@@ -362,7 +365,7 @@ def table(plan: Plan, paper: str) -> tuple[Sequence[str], list[list[str]]]:
         rows.append(
             [
                 _place(plan, line, before, whole), f"`{line.setting}`", line.text or NOT_STATED, line.code or NO_CODE,
-                f"**{value}**" if departs(plan, line) else value, ", ".join(line.register),
+                f"**{value}**" if departs(line, value) else value, ", ".join(line.register),
             ]
         )  # fmt: skip
     return ("experiment", "setting", "paper's text", "released code", "ours", "register"), rows
@@ -383,7 +386,7 @@ def _place(plan: Plan, line: Setting, before: Setting | None, whole: Sequence[Se
     return said if everything == set(line.families) else f"{said}. {named}"
 
 
-def departs(plan: Plan, line: Setting) -> bool:
-    """Whether our default is not what the policy would have: what the text says, or what the code has where the text is
+def departs(line: Setting, value: str) -> bool:
+    """Whether ours is not what the policy would have: what the text says, or what the code has where the text is
     silent."""
-    return bool(line.expected) and ours(plan, line) != line.expected
+    return line.expected not in ("", value)

@@ -168,12 +168,9 @@ def table(judged: Sequence[Judged], scale: str) -> pd.DataFrame:
                 "in_print": one.in_print,
                 "missing": _shortened(list(dict.fromkeys(o.missing for o in one.outcomes if o.missing))),
                 "artifacts": ";".join(one.claim.artifacts),
-                "runs": ";".join(runs := sorted({run for o in one.outcomes for run in o.runs})),
+                "runs": ";".join(runs := _every(one.outcomes, "runs")),
                 "given": given(runs),
-                **{
-                    name: ";".join(sorted({part for o in one.outcomes for part in getattr(o, name)}))
-                    for name in ("ran_on", "stands_for")
-                },
+                **{name: ";".join(_every(one.outcomes, name)) for name in ("ran_on", "stands_for")},
                 "scale": scale,
             }
         )
@@ -289,18 +286,22 @@ def _of_test(test: Quantified) -> list[Outcome]:
 
 
 def _outcome(one: Comparison, name: dict[str, str], quantifier: str) -> Outcome:
-    runs = sorted({run for value in one.values for run in value.runs})
-    others = sorted({part for value in one.values for part in value.stands_for})
+    runs = _every(one.values, "runs")
     if one.missing:
         return Outcome(name, quantifier, "undecided", missing=one.missing, runs=runs)
     p_values = combined([effect.p_values for effect in one.effects], "all")
     verdict = decided(*p_values)
     weakest = min([e for e in one.effects if e.verdict == verdict] or one.effects, key=lambda e: e.slack)
-    ran_on = sorted({part for value in one.values for part in value.ran_on})
+    others, ran_on = (_every(one.values, name) for name in ("stands_for", "ran_on"))
     means = [sum(value.by_seed.values()) / len(value.by_seed) for value in one.values]
     return Outcome(
         name, quantifier, verdict, weakest, "", p_values, len(one.effects), runs, others, ran_on, [*means, *one.limits]
     )
+
+
+def _every(parts: Iterable[Any], name: str) -> list[str]:
+    """What any of the parts has under a name, each once."""
+    return sorted({item for part in parts for item in getattr(part, name)})
 
 
 def _verdict(outcomes: list[list[Outcome]]) -> str:

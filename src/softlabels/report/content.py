@@ -40,6 +40,8 @@ class Verdict:
 
     row: Mapping[str, Any]
     said: str
+    stands_for: str
+    """The paper's data, networks and classes that others stand for."""
     numbers: str
     """Ours and the paper's, of the comparison that decides."""
     source: str
@@ -146,6 +148,7 @@ def _verdict(one: Judged, row: Mapping[Any, Any]) -> Verdict:
     return Verdict(
         {str(k): v for k, v in row.items()},
         said(decides),
+        ", ".join(part.partition("=")[2] for part in row["stands_for"].split(";")),
         beside(decides),
         one.claim.source,
         one.claim.note,

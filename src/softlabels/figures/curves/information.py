@@ -60,6 +60,7 @@ def measure(artifact: Artifact, source: Source) -> Measured:
     for family, probe in artifact.probes:
         assert isinstance(probe, Probe)
         classes = tuple(k for k in probe.classes or () if isinstance(k, int))
+        limits = {draws: collapsed(2, probe.views - 1, draws) for draws in DRAWS}
         for member in artifact.family(family):
             rows += source.standard(artifact, member)
             for seed in member.seeds:
@@ -67,7 +68,6 @@ def measure(artifact: Artifact, source: Source) -> Measured:
                 if tensors is None:
                     continue
                 found = _over_steps(tensors, classes)
-                limits = {draws: collapsed(2, probe.views - 1, draws) for draws in DRAWS}
                 for draws, value in limits.items():
                     name = f"mutual_information_{draws}_collapsed"
                     rows.append(source.row(artifact, member, seed, probe.split, "last", name, value))

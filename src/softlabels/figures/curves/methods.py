@@ -140,7 +140,8 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
     """What is drawn, and the differences to hard labels."""
     if plotted.empty:
         return []
-    taught = "".join(f"; teachers: {name}" for name in (" or ".join(selectors.taught_at(artifact)),) if name)
+    at = " or ".join(selectors.taught_at(artifact))
+    taught = f"; teachers: {at}" if at else ""
     said = [
         f"Mean ± std over seeds (n − 1), {style.seeds_label(plotted['n'])}; {selectors.reported_checkpoint(artifact)} "
         f"checkpoint{taught}; axes do not begin at 0. "

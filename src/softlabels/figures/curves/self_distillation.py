@@ -201,7 +201,7 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
         f"Mean ± std over seeds (n − 1), {style.seeds_label(plotted['n'])}; {selectors.reported_checkpoint(artifact)} "
         f"checkpoint. Uncertainty: mean entropy of the softened targets of the teacher "
         f"({' or '.join(selectors.taught_at(artifact))} checkpoint) on the training images; diversity: differential "
-        f"entropy of their "
+        "entropy of their "
         f"probability of the true class, by {k} nearest neighbours (Z-KNN)."
     ]
     others = neighbours(artifact)[1:]

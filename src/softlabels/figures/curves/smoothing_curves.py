@@ -151,8 +151,8 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
     if plotted.empty:
         return []
     ways = sorted({selectors.stepping(artifact, m) for m in selectors.distilled(artifact)} - {"SGD"})
-    taught = ", of teachers the best" if "best" in selectors.taught_at(artifact) else ""
     views = "augmented" if any(isinstance(p, Probe) and p.views for _, p in artifact.probes) else "unchanged"
+    taught = selectors.of_teachers(artifact)
     return [
         f"Points: mean, bars: min to max, {style.seeds_label(plotted['n'])}; last checkpoint{taught}. γ of students "
         f"with a teacher: mean over seeds, on {views} training images.",

@@ -203,9 +203,10 @@ def remarks(artifact: Artifact, plotted: pd.DataFrame, rows: pd.DataFrame) -> li
     if ours.empty:
         return []
     probes = [p for m in artifact.members for p in selectors.translations_on_test(artifact, m.family).values()]
-    taught = ", of teachers the best" if "best" in selectors.taught_at(artifact) else ""
     where = (
-        f"Last checkpoint{taught}" if artifact.kind == "figure" else "Last and best checkpoint (validation likelihood)"
+        f"Last checkpoint{selectors.of_teachers(artifact)}"
+        if artifact.kind == "figure"
+        else "Last and best checkpoint (validation likelihood)"
     )
     said = [
         f"{where}, test split; mean, {'bars: min to max' if artifact.kind == 'figure' else 'std (n − 1)'}, "

@@ -215,10 +215,10 @@ def smoothing_lowers_the_alexnet_baseline(m: Numbers) -> Tests:
     Rank correlation over alpha per seed, and most smoothed baselines below the hard one. "Slightly": none by more than
     2 points, chosen here.
     """
-    every = m.present("student_alpha", "fig5", "top1", dataset="cifar10", teacher="", student="alexnet")
+    every = _alphas(m, "alexnet", least=-1)
     yield all_of([rank_correlated(every, [_baseline(m, alpha) for alpha in every], -1)])
-    yield most_of(below(_baseline(m, alpha), _baseline(m, 0.0)) for alpha in _alphas(m))
-    yield all_of(above(_baseline(m, alpha), _baseline(m, 0.0), margin=-2.0) for alpha in _alphas(m))
+    yield most_of(below(_baseline(m, alpha), _baseline(m, 0.0)) for alpha in _alphas(m, "alexnet"))
+    yield all_of(above(_baseline(m, alpha), _baseline(m, 0.0), margin=-2.0) for alpha in _alphas(m, "alexnet"))
 
 
 @claim("M18", "Sec 4", "fig5")
@@ -251,10 +251,9 @@ def better_networks_may_teach_worse(m: Numbers) -> Tests:
 
     One smoothed teacher is enough that is the better network and the worse teacher, both at T = 1.
     """
-    alphas = m.present("student_alpha", "fig5", "top1", above=0.0, dataset="cifar10", teacher="", student="resnet56")
     yield any_of(
         above(_teacher(m, alpha), _teacher(m, 0.0)) & above(_student(m, 0.0, 1), _student(m, alpha, 1))
-        for alpha in alphas
+        for alpha in _alphas(m, "resnet56")
     )
 
 
@@ -392,8 +391,7 @@ def smoothed_teachers_are_better_networks(m: Numbers) -> Tests:
 
     Each α of Fig. 5.
     """
-    every = m.present("student_alpha", "fig5", "top1", above=0.0, dataset="cifar10", teacher="", student="resnet56")
-    yield all_of(above(_teacher(m, alpha), _teacher(m, 0.0)) for alpha in every)
+    yield all_of(above(_teacher(m, alpha), _teacher(m, 0.0)) for alpha in _alphas(m, "resnet56"))
 
 
 # ------------------------------------------------------------ what several claims select
@@ -436,13 +434,13 @@ def _baseline(m: Numbers, alpha: float) -> Values:
 def _baseline_like(m: Numbers, alpha: float, T: float) -> Values:
     """The baseline at the gamma of the labels that a student of T learned from."""
     gamma = m("fig5", "gamma", teacher_alpha=alpha, kd_temperature=T, split="train", **FIG5_STUDENT)
-    every = m.present("student_alpha", "fig5", "top1", dataset="cifar10", teacher="", student="alexnet")
+    every = _alphas(m, "alexnet", least=-1)
     return at(gamma, every, [_baseline(m, one) for one in every])
 
 
-def _alphas(m: Numbers) -> list[float]:
-    """Of the smoothed baselines."""
-    return m.present("student_alpha", "fig5", "top1", above=0.0, dataset="cifar10", teacher="", student="alexnet")
+def _alphas(m: Numbers, student: str, least: float = 0.0) -> list[float]:
+    """Of the networks on labels, above the least."""
+    return m.present("student_alpha", "fig5", "top1", above=least, dataset="cifar10", teacher="", student=student)
 
 
 def _student(m: Numbers, alpha: float, T: float) -> Values:

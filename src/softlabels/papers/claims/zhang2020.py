@@ -138,17 +138,13 @@ def regularisers_raise_accuracy(m: Numbers) -> Tests:
 
     Each method in each of the six settings of Fig. 3.
     """
-    yield all_of(
-        above(_fig3(m, "top1", d, method, n), _fig3(m, "top1", d, "ce", n))
-        for d, n in SETTINGS
-        for method in REGULARISERS
-    )
+    yield all_of(above(*_pair(m, "top1", setting, method, "ce")) for setting in SETTINGS for method in REGULARISERS)
 
 
 @claim("Z10", "Sec 7.2", "fig3")
 def self_distillation_beats_smoothing(m: Numbers) -> Tests:
     """Self-distillation beats LS in accuracy in all six settings"""
-    yield all_of(above(_fig3(m, "top1", d, "self_distillation", n), _fig3(m, "top1", d, "ls", n)) for d, n in SETTINGS)
+    yield all_of(above(*_pair(m, "top1", setting, "self_distillation", "ls")) for setting in SETTINGS)
 
 
 @claim("Z11", "Sec 7.2", "fig3")
@@ -159,7 +155,7 @@ def beta_smoothing_beats_smoothing(m: Numbers) -> Tests:
     On CIFAR-100 with the ResNet Beta smoothing "does not outperform", which is by at most 0.5 points, chosen here.
     """
     excepted = ("cifar100", "resnet")
-    pairs = {s: [_fig3(m, "top1", s[0], method, s[1]) for method in ("beta_smoothing", "ls")] for s in SETTINGS}
+    pairs = {setting: _pair(m, "top1", setting, "beta_smoothing", "ls") for setting in SETTINGS}
     yield all_of(above(beta, smooth) for setting, (beta, smooth) in pairs.items() if setting != excepted)
     beta, smooth = pairs[excepted]
     yield all_of([below(beta, smooth, margin=-0.5)])
@@ -171,11 +167,10 @@ def beta_smoothing_reaches_self_distillation(m: Numbers) -> Tests:
 
     "Reaches" is at most 1.0 point below, in place of one standard deviation, chosen here.
     """
-    pairs = [
-        [_fig3(m, "top1", "cub200", method, n) for method in ("beta_smoothing", "self_distillation")]
-        for n in ("resnet", "densenet")
-    ]
-    yield all_of(above(beta, distilled, margin=-1.0) for beta, distilled in pairs)
+    birds = [setting for setting in SETTINGS if setting[0] == "cub200"]
+    yield all_of(
+        above(*_pair(m, "top1", setting, "beta_smoothing", "self_distillation"), margin=-1.0) for setting in birds
+    )
 
 
 @claim("Z13", "Sec 7.2", "fig3")
@@ -184,11 +179,7 @@ def regularisers_lower_ece(m: Numbers) -> Tests:
 
     Each method in each of the six settings, with 20 bins.
     """
-    yield all_of(
-        below(_fig3(m, "ece20", d, method, n), _fig3(m, "ece20", d, "ce", n))
-        for d, n in SETTINGS
-        for method in REGULARISERS
-    )
+    yield all_of(below(*_pair(m, "ece20", setting, method, "ce")) for setting in SETTINGS for method in REGULARISERS)
 
 
 @claim("Z14", "Sec 7.2", "fig3")
@@ -197,9 +188,7 @@ def self_distillation_calibrates_better(m: Numbers) -> Tests:
 
     "In general" is in most of the six settings. "Much": by how much is not tested.
     """
-    yield most_of(
-        below(_fig3(m, "ece20", d, "self_distillation", n), _fig3(m, "ece20", d, "ls", n)) for d, n in SETTINGS
-    )
+    yield most_of(below(*_pair(m, "ece20", setting, "self_distillation", "ls")) for setting in SETTINGS)
 
 
 @claim("Z15", "Sec 7.2", "fig3")
@@ -208,7 +197,7 @@ def beta_smoothing_calibrates_better(m: Numbers) -> Tests:
 
     In each of the six settings. "Much": by how much is not tested.
     """
-    yield all_of(below(_fig3(m, "ece20", d, "beta_smoothing", n), _fig3(m, "ece20", d, "ls", n)) for d, n in SETTINGS)
+    yield all_of(below(*_pair(m, "ece20", setting, "beta_smoothing", "ls")) for setting in SETTINGS)
 
 
 @claim("Z16", "Sec 7.2", "fig3")
@@ -217,10 +206,7 @@ def beta_smoothing_calibrates_like_self_distillation(m: Numbers) -> Tests:
 
     Lower in most of the six settings.
     """
-    yield most_of(
-        below(_fig3(m, "ece20", d, "beta_smoothing", n), _fig3(m, "ece20", d, "self_distillation", n))
-        for d, n in SETTINGS
-    )
+    yield most_of(below(*_pair(m, "ece20", setting, "beta_smoothing", "self_distillation")) for setting in SETTINGS)
 
 
 @claim("Z17", "Sec 7.1", "fig3", kind="protocol")
@@ -317,3 +303,9 @@ def _variant(m: Numbers, metric: str, method: str) -> Values:
 
 def _fig3(m: Numbers, metric: str, dataset: str, method: str, student: str) -> Values:
     return m("fig3", metric, dataset=dataset, method=method, student=student, split="held_out")
+
+
+def _pair(m: Numbers, metric: str, setting: tuple[str, str], method: str, other: str) -> tuple[Values, Values]:
+    """Two methods on one data set and network."""
+    dataset, student = setting
+    return _fig3(m, metric, dataset, method, student), _fig3(m, metric, dataset, other, student)
