@@ -471,7 +471,7 @@ def test_pickled_weights_of_your_own_are_refused(undisturbed: Layout, tmp_path: 
     path = tmp_path / "own.pt"
     torch.save({"head.weight": torch.zeros(10, 32)}, path)
     data = open_data(undisturbed.data(dataset_id(DIGITS)))
-    own = Teacher(UserNetwork(NETWORK, str(path), sha256(path)))
+    own = Teacher(UserNetwork(NETWORK, str(path), sha256(path), "none"))
     with refused(SoftlabelsError, path, varies=r"\(.*\)"):
         load_teacher(own, 0, undisturbed, data, torch.device("cpu"))
 

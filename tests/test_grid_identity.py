@@ -39,7 +39,7 @@ def student(temperature: float = 3.0, recipe: r.Recipe = RECIPE, **fields: objec
 
 def own(weights: str = "a.safetensors", sha256: str = "ab" * 32) -> s.RunSpec:
     """A student of a network of the user's own."""
-    return student(teacher=s.Teacher(s.UserNetwork(s.ModelSpec("my.nets:Big_Net"), weights, sha256)))
+    return student(teacher=s.Teacher(s.UserNetwork(s.ModelSpec("my.nets:Big_Net"), weights, sha256, "dataset")))
 
 
 def need(run: s.RunSpec) -> CacheNeed:

@@ -122,7 +122,7 @@ def test_resumed_is_bit_identical(trained: Layout, tmp_path: Path) -> None:
         left = iter([False] * calls)
         return Trainer(
             SECOND, 0, *images, tmp_path, identity="x", should_stop=lambda: next(left, True),
-            init_weights=lambda network: load_initial(network, SECOND, 0, trained),
+            init_weights=lambda network: load_initial(network, SECOND, 0, trained, data),
         )  # fmt: skip
 
     with refused(Stopped, "step 7 of 30"):
@@ -267,7 +267,8 @@ def test_a_head_of_ones_own_needs_none_in_the_file(copied: Layout, tmp_path: Pat
     torch.manual_seed(3)
     network = build(CNN, 20, (1, 8, 8))
     head = network.head.weight.clone()
-    load_initial(network, dataclasses.replace(SECOND, initial=Initial(UserWeights(str(path), sha256(path)))), 3, copied)
+    begun = dataclasses.replace(SECOND, initial=Initial(UserWeights(str(path), sha256(path))))
+    load_initial(network, begun, 3, copied, open_data(copied.data(dataset_id(DIGITS))))
     assert all(torch.equal(network.state_dict()[n], t) for n, t in body.items())
     assert torch.equal(network.head.weight, head)
 

@@ -102,7 +102,7 @@ def test_targets_become_method_alphas_temperature_and_beta(targets, expected):
 
 
 def test_a_users_own_teacher_is_named_by_its_network_or_file():
-    network = UserNetwork(ModelSpec("my.package:net"), "net.safetensors", "0" * 64)
+    network = UserNetwork(ModelSpec("my.package:net"), "net.safetensors", "0" * 64, "none")
     for own, name in [
         (network, "my.package:net"),
         (UserLogits("/data/big_teacher.npy", "0" * 64), "big_teacher"),

@@ -91,10 +91,12 @@ def write_cache(
     augment_seed: int,
     augment: Augment,
     about: dict[str, Any],
+    agreement: Mapping[str, Any] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     before_writing: Callable[[], None] = lambda: None,
 ) -> None:
-    """Fill `folder` with the logits of `views` views; `about` (teacher, …) goes into the manifest.
+    """Fill `folder` with the logits of `views` views; `about` (teacher, …) goes into the manifest, and the teacher's
+    `agreement` with the labels.
 
     `teacher` is a network, or the user's own logits `[N, K]` (then views = 1).
 
@@ -146,6 +148,7 @@ def write_cache(
             "kind": "dense",
             "dtype": "float16",
             **source,
+            "agreement": agreement,
             # To be read only: the cache's name already tells versions apart, and whole shards need not be made again.
             "code_versions": {stage: code_version(stage) for stage in CACHE_STAGES},
             "shards": {f"shard-{i:04d}.npy": done[f"shard-{i:04d}.npy"] for i in range(len(starts))},
@@ -277,13 +280,13 @@ class OnlineTeacher:
     """No cache: the teacher looks at each of the student's images."""
 
     def __init__(self, teacher: TeacherNetwork, images: ImageSplit, augment_seed: int, num_views: int) -> None:
-        self._teacher, self._images, self.augment_seed, self.num_views = teacher, images, augment_seed, num_views
+        self.teacher, self._images, self.augment_seed, self.num_views = teacher, images, augment_seed, num_views
         teacher.network.eval()
 
     @property
     def network(self) -> torch.nn.Module:
-        """The teacher."""
-        return self._teacher.network
+        """The teacher's."""
+        return self.teacher.network
 
     def views(self, epochs: Tensor) -> Tensor:
         """view = epoch mod views, as with a cache."""
@@ -291,4 +294,4 @@ class OnlineTeacher:
 
     def rows(self, positions: Tensor, epochs: Tensor, images: Tensor) -> Tensor:
         """fp32 logits `[B, K]` of these very images."""
-        return logits_of(self._teacher, self._images, images)
+        return logits_of(self.teacher, self._images, images)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from softlabels.grid.spec import initial_of, parents_of, reference_of, teacher_o
 from softlabels.grid.tasks import task_of
 from softlabels.layout import Layout
 from softlabels.lease import describe, holder
+from softlabels.metrics.agreement import describe as describe_agreement
 from softlabels.store import attempts_of, finished
 
 
@@ -57,6 +58,7 @@ def show(plan: Plan, layout: Layout, beginning: str) -> str:
         "cache": "; ".join(f"{layout.cache(need.id, 0).parent} ({need.bytes:,} bytes a seed)" for need in needs),
         f"forward_flops_per_{'image' if spec.task == 'image' else 'token'}": flops,
         "seeds": seeds,
+        "agreement_with_labels": _agreement(layout, name, plan.seeds[name]),
         "spec": page,
     }
     return _page(facts)
@@ -135,6 +137,17 @@ def _state(folder: Path) -> str:
     owner = holder(folder)
     who = f"{describe(owner)} is at work" if owner else "nobody is at work"
     return f"step {progress['step']} of {progress['steps']}, {who}, {_attempts(progress)}"
+
+
+def _agreement(layout: Layout, run: str, seeds: Iterable[int]) -> dict[int, str]:
+    """Of the teacher, or of the user's network that a run begins with, for each finished seed."""
+    said = {}
+    for seed in seeds:
+        record = finished(layout.store(run, seed)) or {}
+        found = [record[key] for key in ("teacher_agreement", "initial_agreement") if record.get(key)]
+        if found:
+            said[seed] = "; ".join(f"{one.get('file', 'teacher')}: {describe_agreement(one)}" for one in found)
+    return said
 
 
 def _attempts(record: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from workflow_tree import Tree, example_grid
 
-from softlabels.files import sha256
+from softlabels.files import read_json, sha256
 
 pytestmark = pytest.mark.workflow
 
@@ -86,7 +86,8 @@ def other_teachers(own: Tree) -> tuple[dict[str, Any], dict[str, Any]]:
     (teacher,) = [state for state in trained if state["last/head.weight"].shape == (3, 12)]
     weights = {name.removeprefix("last/"): t for name, t in teacher.items() if name.startswith("last/")}
     save_file(weights, own.root / "my_net.safetensors")
-    logits = np.random.default_rng(1).normal(size=(72, 3)).astype(np.float32)
+    labels = np.load(next(own.results.parent.glob("data/*/train_labels.npy")))
+    logits = np.random.default_rng(1).normal(size=(72, 3)).astype(np.float32) + 5 * np.eye(3, dtype=np.float32)[labels]
     np.save(own.root / "my_logits.npy", logits)
     return (
         {
@@ -121,6 +122,9 @@ def test_own_weights_and_own_logits_can_teach(own: Tree) -> None:
         assert (own.results / "figures" / "own" / f"{name}.png").stat().st_size > 0
         rows = pd.read_csv(own.results / "metrics" / "own" / f"{name}.csv")
         assert set(rows[rows.method == "kd"].kd_temperature) == {1, 4}
+    face = read_json(own.results / "figures" / "own" / "of_logits.provenance.json")["face"]
+    assert any(line.startswith("my_logits.npy: ") and "training images right, ECE" in line for line in face)
+    assert "my_logits.npy: " in own.softlabels("show", next(own.results.glob("runs/*own-logits*")).name)
     shards = [np.load(path) for path in own.results.glob("cache/*/seed*/*.npy")]
     given = np.load(own.root / "my_logits.npy").astype(np.float16)
     assert any(s.size == given.size and np.array_equal(s.reshape(given.shape), given) for s in shards)
@@ -130,12 +134,20 @@ def test_wrong_teachers_of_ones_own_are_refused(own: Tree) -> None:
     weights, logits = other_teachers(own)
     np.save(own.root / "five.npy", np.zeros((72, 5), np.float32))
     torch.save({"head.weight": torch.zeros(3, 12)}, own.root / "pickle.safetensors")
+    right = np.load(own.root / "my_logits.npy")
+    np.save(own.root / "shuffled.npy", np.random.default_rng(0).permutation(right))
+    np.save(own.root / "other_order.npy", right[:, [2, 0, 1]])
     np.save(own.root / "pickle.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     save_file({"head.weight": torch.zeros(5, 12)}, own.root / "other.safetensors")
     faults = {
         "wrong_sum": (weights | {"sha256": "0" * 64}, "my_net.safetensors has SHA-256"),
         "five_classes": (logits | {"logits": "five.npy"}, "five.npy holds float32 [72, 5]"),
         "pickled_net": (weights | {"weights": "pickle.safetensors"}, "pickled weights are not accepted"),
+        "shuffled": (logits | {"logits": "shuffled.npy"}, "no more than by chance"),
+        "other_order": (
+            logits | {"logits": "other_order.npy"},
+            "say classes: ['cedar', 'ash', 'birch'] beside the file",
+        ),
         "pickled_logits": (logits | {"logits": "pickle.npy"}, "pickle.npy is no plain .npy array"),
         "other_net": (weights | {"weights": "other.safetensors"}, "other.safetensors"),
     }

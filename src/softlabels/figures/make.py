@@ -23,6 +23,7 @@ from softlabels.grid.identity import initial_id, run_id, teacher_id
 from softlabels.grid.plan import Artifact, chain
 from softlabels.grid.spec import initial_of, reference_of, teacher_of
 from softlabels.layout import Layout
+from softlabels.metrics.agreement import describe
 from softlabels.metrics.rows import COLUMNS, read_rows, write_rows
 
 
@@ -39,7 +40,10 @@ def measure_artifact(artifact: Artifact, layout: Layout, scale: str) -> None:
     write_rows(layout.metrics(artifact.paper, artifact.name), measured.rows.to_dict("records"))
     with atomic(layout.plotted(artifact.paper, artifact.name)) as part:
         measured.plotted.to_csv(part, index=False)
-    write_json(layout.inputs(artifact.paper, artifact.name), {"files": source.files, "missing": source.missing})
+    write_json(
+        layout.inputs(artifact.paper, artifact.name),
+        {"files": source.files, "missing": source.missing, "agreement": _agreements(artifact, layout)},
+    )
 
 
 def draw_artifact(artifact: Artifact, layout: Layout, scale: str) -> None:
@@ -55,6 +59,7 @@ def draw_artifact(artifact: Artifact, layout: Layout, scale: str) -> None:
     plotted = _read_plotted(layout.plotted(artifact.paper, artifact.name))
     inputs = read_json(layout.inputs(artifact.paper, artifact.name))
     face = [*module.remarks(artifact, plotted, rows), *_notes(artifact, scale), *_missing(inputs["missing"])]
+    face += [f"{file}: {describe(found)}." for file, found in inputs.get("agreement", {}).items()]
     if plotted.empty:
         face.append("Nothing to draw yet.")
 
@@ -119,6 +124,21 @@ def _notes(artifact: Artifact, scale: str) -> list[str]:
     return [f"{scale}: {'; '.join(changes)}."] if changes else []
 
 
+def _agreements(artifact: Artifact, layout: Layout) -> dict[str, Any]:
+    """How far each network of the user's that teaches, or keeps its head, agrees with the labels of the training
+    images, by its file; as the runs of an artifact, and those behind them, have recorded it."""
+    found = {}
+    for member in artifact.members:
+        for run, seeds in chain(member.run, member.seeds):
+            for seed in seeds:
+                path = layout.run(run_id(run), seed) / "run.json"
+                record = read_json(path) if path.exists() else {}
+                for key in ("teacher_agreement", "initial_agreement"):
+                    if "file" in (one := record.get(key) or {}):
+                        found[one["file"]] = one
+    return found
+
+
 def _missing(missing: dict[str, Sequence[int]]) -> list[str]:
     """One line for the face: runs and seeds whose files are not there, at most four by name."""
     trainings = {name: set(seeds) for name, seeds in missing.items() if "(" not in name}
@@ -145,6 +165,7 @@ def _provenance(
         "runs": {run_id(m.run): list(m.seeds) for m in artifact.members},
         **_behind(artifact),
         "missing": inputs["missing"],
+        "agreement": inputs.get("agreement", {}),
         "inputs": inputs["files"] | {str(t.relative_to(layout.root)): sha256(t) for t in tables},
         "face": face,
         "notes": list(artifact.notes),

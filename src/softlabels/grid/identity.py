@@ -139,8 +139,8 @@ def _parent_identity(spec: Run, parent: Parent, versions: bool) -> Any:
 
 
 def _content_of_file(own: UserNetwork | UserLogits | UserWeights) -> dict[str, Any]:
-    """Where the user keeps a file does not matter, only what is in it."""
-    return {name: value for name, value in to_dict(own).items() if name not in ("weights", "logits")}
+    """Where the user keeps a file does not matter, only what is in it; nor that it is used against all doubts."""
+    return {name: value for name, value in to_dict(own).items() if name not in ("weights", "logits", "trust")}
 
 
 def _torchvision_file(model: ModelSpec, weights: TorchvisionWeights) -> str:

@@ -24,7 +24,13 @@ from softlabels.errors import require
 from softlabels.grid.parse import STRICT, Sha256, freeze, from_dict
 from softlabels.grid.parse import to_dict as to_dict
 from softlabels.grid.parts.feature_distillation import Overhaul
-from softlabels.grid.parts.initial import TorchvisionWeights, UserWeights, torchvision_file
+from softlabels.grid.parts.initial import (
+    ClassNames,
+    TorchvisionWeights,
+    UserWeights,
+    require_distinct,
+    torchvision_file,
+)
 from softlabels.grid.parts.label_targets import BetaSmoothing, Hard, LabelTargets, Smooth, require_log_eps
 from softlabels.grid.parts.recipe import Normalise, Recipe
 from softlabels.grid.parts.translation import CorpusSpec, TranslationRecipe
@@ -128,8 +134,15 @@ class UserNetwork:
     """Path of a safetensors file."""
     sha256: Sha256
     """SHA-256 of that file."""
-    normalise: Normalise = "none"
-    """What that network expects of its images."""
+    normalise: Normalise
+    """What that network expects of its images; a wrong one costs accuracy without an error, so it has no default."""
+    classes: ClassNames = None
+    """Names of its outputs, in their order; None: the order of the data set (`softlabels fingerprint` prints it)."""
+    trust: bool = False
+    """Use it even where the labels of the training images speak against it (`metrics.agreement`)."""
+
+    def __post_init__(self) -> None:
+        require_distinct(self.classes, "teacher.classes")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -140,6 +153,13 @@ class UserLogits:
     """Path of a `.npy` file."""
     sha256: Sha256
     """SHA-256 of that file."""
+    classes: ClassNames = None
+    """Names of its columns, in their order; None: the order of the data set."""
+    trust: bool = False
+    """As of `UserNetwork`."""
+
+    def __post_init__(self) -> None:
+        require_distinct(self.classes, "teacher.classes")
 
 
 def _kind_of_parent(value: Any) -> str:
@@ -234,6 +254,14 @@ class Initial(Parent):
     head: Literal["new", "kept"] = "new"
     """The last layer: drawn from the seed (new), or taken over (kept)."""
     role: ClassVar[str] = "initial"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.run, UserWeights):
+            require(
+                self.head == "kept" or (self.run.classes is None and not self.run.trust),
+                "initial: classes and trust of the weights have an effect with head: kept alone",
+            )
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -15,9 +15,13 @@ from softlabels import tensors
 from softlabels.cache import CachedLogits, OnlineTeacher, TeacherNetwork, write_cache
 from softlabels.errors import DataError, SpecError
 from softlabels.grid.identity import CacheNeed, run_id
-from softlabels.grid.spec import Distill, EqualEntropy, MeanLabel, RunSpec, is_solved, teacher_of
+from softlabels.grid.parts.initial import UserWeights
+from softlabels.grid.spec import Distill, EqualEntropy, MeanLabel, RunSpec, UserNetwork, is_solved, teacher_of
 from softlabels.lease import Lease
 from softlabels.metrics.soft_targets import effective_label, equal_entropy_temperature, temperature_of_label
+from softlabels.models import build
+from softlabels.training.agreement import compare_with_labels
+from softlabels.training.augment import view_shape
 from softlabels.training.checkpoint import State
 from softlabels.training.images import ImageSplit, evaluate
 from softlabels.training.probes import evaluate_probe as evaluate_probe
@@ -36,6 +40,8 @@ def train(worker: Worker, spec: RunSpec, seed: int, folder: Path, lease: Lease, 
     train_set = worker.images(spec.dataset, "train")
     cached = [_cached(worker, need, need.seed(seed), origin, train_set) for need, origin in caches]
     labels = train_set.labels.cpu().numpy()
+    online = None if cached else _online_teacher(worker, spec, seed, train_set)
+    agreements = _agreements(worker, spec, seed, cached[0] if cached else online, train_set)
     trainer = Trainer(
         with_temperature(spec, seed, cached, labels),
         seed,
@@ -43,16 +49,17 @@ def train(worker: Worker, spec: RunSpec, seed: int, folder: Path, lease: Lease, 
         worker.images(spec.dataset, "val"),
         folder,
         identity=run_id(spec),
-        teacher=cached[0] if cached else _online_teacher(worker, spec, seed, train_set),
+        teacher=cached[0] if cached else online,
         checkpoint_seconds=worker.checkpoint_seconds,
         should_stop=worker.asked_to_stop,
         before_writing=lease.require,
-        init_weights=lambda network: load_initial(network, spec, seed, worker.layout),
+        init_weights=lambda network: load_initial(network, spec, seed, worker.layout, train_set.data),
     )
     worker.reset_timer()
     trained = trainer.run()
     lease.require()
     finished = _write_results(worker, spec, folder, trainer, trained)
+    finished.about.update(agreements)
     targets = spec.targets
     if isinstance(targets, Distill) and isinstance(targets.temperature, MeanLabel):
         T = finished.about["temperature"]
@@ -74,6 +81,26 @@ def _online_teacher(worker: Worker, spec: RunSpec, seed: int, images: ImageSplit
     epochs = spec.recipe.num_epochs(len(images))
     views = spec.targets.views  # type: ignore[union-attr]
     return OnlineTeacher(network, images, teacher.seed_for(seed), epochs if views == "all" else views)
+
+
+def _agreements(
+    worker: Worker, spec: RunSpec, seed: int, teacher: CachedLogits | OnlineTeacher | None, images: ImageSplit
+) -> dict[str, Any]:
+    """How far the teacher, and a network of the user's that keeps its head, agree with the labels."""
+    found: dict[str, Any] = {}
+    augment, from_elsewhere = spec.recipe.augment, teacher_of(spec)
+    if isinstance(teacher, CachedLogits) and "agreement" in teacher.manifest:  # older caches have none
+        found["teacher_agreement"] = teacher.manifest["agreement"]
+    elif isinstance(teacher, OnlineTeacher) and from_elsewhere and isinstance(from_elsewhere.run, UserNetwork):
+        found["teacher_agreement"] = compare_with_labels(
+            teacher.teacher, images, augment, teacher.augment_seed, from_elsewhere.run
+        )
+    if spec.initial and isinstance(spec.initial.run, UserWeights) and spec.initial.head == "kept":
+        network = build(spec.model, images.data.num_classes, view_shape(augment, images.data.shape)).to(worker.device)
+        load_initial(network, spec, seed, worker.layout, images.data)
+        begun = TeacherNetwork(network.eval(), spec.recipe.normalise, spec.recipe.precision)
+        found["initial_agreement"] = compare_with_labels(begun, images, augment, seed, spec.initial.run)
+    return found
 
 
 def _write_results(worker: Worker, spec: RunSpec, folder: Path, trainer: Trainer, trained: Trained) -> Finished:
@@ -113,6 +140,7 @@ def cache(worker: Worker, need: CacheNeed, seed: int, folder: Path, lease: Lease
     images = worker.images(need.student.dataset, "train")
     augment = need.student.recipe.augment
     source = load_teacher(need.teacher, seed, worker.layout, images.data, worker.device, augment)
+    agreement = compare_with_labels(source, images, augment, seed, need.teacher.run)
     worker.reset_timer()
     write_cache(
         folder,
@@ -122,6 +150,7 @@ def cache(worker: Worker, need: CacheNeed, seed: int, folder: Path, lease: Lease
         augment_seed=seed,
         augment=augment,
         about=origin,
+        agreement=agreement,
         should_stop=worker.asked_to_stop,
         before_writing=lease.require,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ from softlabels.store import finished
 from softlabels.training.augment import view_shape
 from softlabels.training.checkpoint import State
 
+Own = UserNetwork | UserLogits | UserWeights
+"""What comes from elsewhere."""
+
 
 def load_teacher(
     teacher: Teacher, seed: int, layout: Layout, data: Data, device: torch.device, augment: Augment | None = None
@@ -34,12 +38,15 @@ def load_teacher(
         SoftlabelsError: files that are missing, damaged, or of another network or data set.
     """
     if isinstance(teacher.run, UserLogits):
-        return _user_logits(teacher.run, (len(data.labels("train")), data.num_classes))
+        logits = _user_logits(teacher.run, (len(data.labels("train")), data.num_classes))
+        order = _order(teacher.run, data)
+        return logits if order is None else logits[:, order]
     if isinstance(teacher.run, UserNetwork):
         path = Path(teacher.run.weights).expanduser()
         require_sha256(path, teacher.run.sha256)
         shape = view_shape(augment or Augment(), data.shape)  # that of the views it will see
         network = _with_weights(teacher.run.model, path, "last", data.num_classes, shape, device)
+        _reorder(network, _order(teacher.run, data))
         return TeacherNetwork(network, teacher.run.normalise, Precision())
     assert isinstance(teacher.run, RunSpec)  # RunSpec lets no translation run teach images
     return load_run(teacher.run, teacher.seed_for(seed), teacher.checkpoint, layout, data, device)
@@ -94,7 +101,7 @@ def _with_weights(
     num_classes: int,
     shape: tuple[int, int, int],
     device: torch.device,
-) -> torch.nn.Module:
+) -> Network:
     network = build(model, num_classes, shape).to(device)
     load_weights(network, state_at(path, checkpoint, device), str(path))
     return network.eval()
@@ -142,7 +149,7 @@ def require_sha256(path: Path, digest: str) -> None:
         )
 
 
-def load_initial(network: Network, spec: RunSpec, seed: int, layout: Layout) -> None:
+def load_initial(network: Network, spec: RunSpec, seed: int, layout: Layout, data: Data) -> None:
     """Put the initial weights of a run into its network, which was made from the seed; nothing to do without any.
 
     Raises:
@@ -162,3 +169,29 @@ def load_initial(network: Network, spec: RunSpec, seed: int, layout: Layout) -> 
             path = Path(name).expanduser()
             require_sha256(path, digest)
     load_weights(network, state_at(path, initial.checkpoint), str(path), head=initial.head == "kept")
+    if isinstance(initial.run, UserWeights):
+        _reorder(network, _order(initial.run, data))
+
+
+def _order(own: Own, data: Data) -> list[int] | None:
+    """Where the outputs of the user's stand, by class of the data; None where they stand in its order."""
+    if own.classes is None:
+        return None
+    if set(own.classes) != set(data.class_names):
+        strange = sorted(set(own.classes) - set(data.class_names)) or sorted(set(data.class_names) - set(own.classes))
+        raise SoftlabelsError(
+            f"{file_of(own)}: its classes and those of the data set differ by {', '.join(map(repr, strange[:5]))}; "
+            f"name those of {data.folder / 'manifest.json'}, in the order of the file"
+        )
+    return [own.classes.index(name) for name in data.class_names]
+
+
+def _reorder(network: Network, order: Sequence[int] | None) -> None:
+    if order is not None:
+        for parameter in network.head.parameters():
+            parameter.data = parameter.data[order]
+
+
+def file_of(own: Own) -> str:
+    """As the user names it."""
+    return own.logits if isinstance(own, UserLogits) else own.weights

@@ -6,15 +6,36 @@ The third source, another run of the grid, needs no class of its own (`grid.spec
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
+from pydantic import BeforeValidator
 from pydantic.dataclasses import dataclass
 
-from softlabels.errors import SpecError
+from softlabels.errors import SpecError, require
 from softlabels.grid.parse import STRICT, Sha256
 from softlabels.grid.zoo import MODELS
 
 IMAGENET_CLASSES = 1000
 """K of all weights of torchvision, in the order of an image folder of ImageNet: sorted by wnid."""
+
+
+def _named(classes: object) -> object:
+    """Folders named 1, 2, 10 are numbers in YAML."""
+    return tuple(str(c) if type(c) is int else c for c in classes) if isinstance(classes, list) else classes
+
+
+ClassNames = Annotated[tuple[str, ...] | None, BeforeValidator(_named)]
+"""Names of classes, in the order of a network's outputs."""
+
+
+def require_distinct(classes: tuple[str, ...] | None, where: str) -> None:
+    """Refuse a class that is named twice.
+
+    Raises:
+        SpecError: one is.
+    """
+    for name in classes or ():
+        require((classes or ()).count(name) == 1, f"{where}: {name!r} is named twice")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -33,6 +54,13 @@ class UserWeights:
     """Path of a safetensors file."""
     sha256: Sha256
     """SHA-256 of that file."""
+    classes: ClassNames = None
+    """Names of its outputs, in their order, where the head is kept; None: the order of the data set."""
+    trust: bool = False
+    """Keep the head even where the labels of the training images speak against it (`metrics.agreement`)."""
+
+    def __post_init__(self) -> None:
+        require_distinct(self.classes, "classes")
 
 
 def torchvision_file(model: str, options: Mapping[str, object], entry: str) -> str:
