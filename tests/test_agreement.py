@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import DIGITS
+from conftest import DIGITS, write_jpegs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from refusals import refused
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import cohen_kappa_score
 
+from softlabels.cli import main
 from softlabels.data.load import Data
 from softlabels.errors import SoftlabelsError, SpecError
 from softlabels.files import sha256
@@ -248,3 +249,11 @@ def test_what_is_said_of_a_head_that_is_new_is_refused() -> None:
 def test_a_record_reads_as_a_sentence() -> None:
     found = asdict(Agreement(92, 0.978, 0.031, 0.97, 0.06, 0.0))
     assert describe(found) == "97.8 % of 92 training images right, ECE 3.1 points"
+
+
+def test_the_order_of_classes_is_printed_as_it_can_be_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_jpegs(tmp_path, {"train": 1}, ("1", "2", "10", "11"))
+    assert main(["fingerprint", str(tmp_path)]) == 0
+    digest, classes = capsys.readouterr().out.splitlines()
+    assert len(digest) == 64
+    assert classes == 'classes: ["1", "10", "11", "2"]'

@@ -8,6 +8,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -133,11 +134,15 @@ def weights(arguments: Arguments) -> None:
 
 
 def fingerprint(arguments: Arguments) -> None:
-    """Print the fingerprint of images or text, for dataset.sha256: results then belong to these very files."""
+    """Print the fingerprint of images or text, for dataset.sha256: results then belong to these very files.
+
+    Of images also the classes, in the order of their labels.
+    """
     if not arguments.dataset.lstrip().startswith("{"):
-        from softlabels.data.folders import fingerprint_folder
+        from softlabels.data.folders import class_names, fingerprint_folder
 
         print(fingerprint_folder(Path(arguments.dataset)))
+        print(f"classes: {json.dumps(class_names(Path(arguments.dataset)), ensure_ascii=False)}")
         return
     from softlabels.grid.parse import from_dict
     from softlabels.grid.parts.translation import CorpusSpec
@@ -280,6 +285,7 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="softlabels", description="Label smoothing and knowledge distillation, reproduced and extended."
     )
+    parser.add_argument("--version", action="version", version=f"softlabels {version('softlabels')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
     def add(function: Callable[[Arguments], None], name: str, example: str) -> argparse.ArgumentParser:

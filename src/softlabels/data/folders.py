@@ -34,8 +34,7 @@ def read_folder(path: Path, image_size: int | None) -> OriginalSplits:
         DataError: no `train/`, no images, or a class in `val/` or `test/` that `train/` lacks; while reading:
             images that do not decode (names the first and counts them).
     """
-    top = _top(path)
-    names = tuple(sorted(p.name for p in (top / "train").iterdir() if p.is_dir() and not p.name.startswith(".")))
+    top, names = _top(path), class_names(path)
     splits = {}
     for split in _SPLITS:
         if not (top / split).is_dir():
@@ -54,6 +53,12 @@ def read_folder(path: Path, image_size: int | None) -> OriginalSplits:
         numbers = np.array(labels, dtype=np.int64)
         splits[split] = Split(numbers, files=tuple(files)) if image_size is None else _split(files, numbers, image_size)
     return OriginalSplits(splits["train"], splits.get("val"), splits.get("test"), names)
+
+
+def class_names(path: Path) -> tuple[str, ...]:
+    """The classes of an image folder in the order of their labels: the folders in `train/`, sorted as text."""
+    train = _top(path) / "train"
+    return tuple(sorted(p.name for p in train.iterdir() if p.is_dir() and not p.name.startswith(".")))
 
 
 def fingerprint_folder(path: Path) -> str:
