@@ -343,7 +343,7 @@ def test_the_nearest_label_where_no_temperature_gives_it(tmp_path: Path, label: 
 
 def test_a_uniform_teacher_has_no_such_temperature(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.save(tmp_path / "flat.npy", np.zeros((300, 10), dtype=np.float32))
-    own = {"logits": str(tmp_path / "flat.npy"), "sha256": sha256(tmp_path / "flat.npy")}
+    own = {"logits": str(tmp_path / "flat.npy"), "sha256": sha256(tmp_path / "flat.npy"), "trust": True}
 
     def change(grid: dict[str, Any]) -> None:
         del grid["recipes"]["brief"]["augment"]
